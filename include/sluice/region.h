@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * region.h - pinned memory that is allocated once and lent to every engine.
+ *
+ * A region is reference counted: each queue, stream or caller that uses it
+ * holds one reference, and the last put frees it. It knows its node, its page
+ * size and what it was verified to be.
+ */
+#ifndef SLUICE_REGION_H
+#define SLUICE_REGION_H
+
+#include <sluice/sluice.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct slc_region;
+
+/* Flags of struct slc_region_attr. */
+#define SLC_REGION_STRICT (1u << 0) /* a step down (pages, node, pin) fails */
+#define SLC_REGION_SHARED (1u << 1) /* backed by a memfd, so it can be passed */
+#define SLC_REGION_NOPIN (1u << 2)  /* populated, but not locked in memory */
+
+struct slc_region_attr {
+	size_t size;
+	uint64_t flags;
+	uint64_t len;	    /* bytes; rounded up to the page size got */
+	uint64_t page_size; /* 4096, 2 MiB, 1 GiB; 0: 2 MiB if it can be had */
+	int32_t node;	    /* NUMA node, or SLC_NODE_CALLER */
+	uint32_t threads;   /* that touch the pages; 0: one per CPU of the node */
+	const char *name;   /* for logs and the memfd; may be NULL */
+};
+
+enum slc_page_kind {
+	SLC_PAGE_SMALL = 1, /* base pages */
+	SLC_PAGE_THP,	    /* transparent huge pages by madvise */
+	SLC_PAGE_HUGETLB,   /* from the reserved pool */
+};
+
+enum slc_pin_kind {
+	SLC_PIN_NONE = 0,
+	SLC_PIN_MLOCK,	 /* mlock(2) */
+	SLC_PIN_HUGETLB, /* hugetlb pages are never swapped or migrated away */
+};
+
+struct slc_region_info {
+	size_t size;
+	uint64_t len;	      /* bytes mapped, a multiple of page_size */
+	uint64_t page_size;   /* got, bytes */
+	uint32_t page_kind;   /* enum slc_page_kind */
+	uint32_t pin_kind;    /* enum slc_pin_kind */
+	int32_t node;	      /* bound to; -1 when the machine has no NUMA */
+	uint32_t threads;     /* that touched it */
+	uint64_t populate_ns; /* from mmap to pinned */
+	int memfd;	      /* owned by the region, -1 if it has none */
+	uint32_t reserved;
+	char reason[512];     /* each step down in words; "" when there was none */
+};
+
+/* What move_pages(2) says of where the pages really are. */
+struct slc_residency {
+	size_t size;
+	uint64_t bytes;		/* checked */
+	uint64_t bytes_on_node; /* on the node the region was bound to */
+	uint64_t bytes_elsewhere;
+	uint64_t bytes_absent;	/* not resident */
+	int32_t worst_node;	/* the other node with most bytes, or -1 */
+	uint32_t reserved;
+};
+
+/*
+ * Allocates, binds, touches in parallel on the node, and pins host memory.
+ * Steps down from 1 GiB to 2 MiB to THP to base pages, and from pinned to
+ * populated, each with a sentence in slc_region_info.reason and the log,
+ * unless SLC_REGION_STRICT makes the first step an error.
+ *
+ * Returns 0; -EINVAL (len 0, page size, flags, node), -ENOMEM, -EPERM
+ * (RLIMIT_MEMLOCK under STRICT), -E2BIG. Any thread; the caller's affinity and
+ * memory policy are as before when it returns.
+ */
+int slc_region_alloc(struct slc_ctx *ctx, const struct slc_region_attr *attr,
+		     struct slc_region **out);
+
+/* Takes one more reference; returns `region`. Any thread. */
+struct slc_region *slc_region_get(struct slc_region *region);
+
+/* Drops one reference; the last frees the memory. NULL is ignored. */
+void slc_region_put(struct slc_region *region);
+
+/* First byte; valid while the caller holds a reference. */
+void *slc_region_addr(const struct slc_region *region);
+
+/* Bytes that may be used: attr.len rounded up to the page size got. */
+uint64_t slc_region_len(const struct slc_region *region);
+
+/* Fills *info (info->size set by the caller). 0 or -EINVAL. */
+int slc_region_query(const struct slc_region *region,
+		     struct slc_region_info *info);
+
+/*
+ * Asks move_pages(2) where every page is. Time grows with the number of pages
+ * (about 0.1 us each). 0, -ENOSYS, -ENOMEM, -EINVAL. Any thread.
+ */
+int slc_region_verify(const struct slc_region *region,
+		      struct slc_residency *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/* dataset.h - a dataset from inside: shards, tables, checksums. */
+#ifndef SLC_STREAM_DATASET_H
+#define SLC_STREAM_DATASET_H
+
+#include <stdatomic.h>
+
+#include <sluice/stream.h>
+
+#include "format/format.h"
+
+#define SLC_EXTENT_BYTES (1u << 20) /* of a manifest checksum */
+
+enum slc_codec { SLC_CODEC_NONE = 0, SLC_CODEC_GZIP, SLC_CODEC_ZSTD };
+
+struct slc_shard {
+	char *path;		/* of the file that holds the payload */
+	struct slc_table table; /* table.format says which */
+	uint64_t first;		/* dataset number of its first sample */
+	uint64_t size;		/* bytes of the file at `path` */
+	uint64_t inflated;	/* bytes after the codec; = size without one */
+	int64_t mtime_ns;
+	uint64_t dev, ino;
+	uint32_t codec; /* enum slc_codec */
+	uint32_t nextents;
+	/* From the manifest; NULL without one. Of payload: tar members only. */
+	uint32_t *sample_crc; /* table.n */
+	uint32_t *extent_crc; /* of each SLC_EXTENT_BYTES of the file */
+};
+
+/* Immutable once open, so any number of streams may share it unlocked. */
+struct slc_dataset {
+	struct slc_ctx *ctx;
+	atomic_uint refs;
+	struct slc_shard *shards;
+	uint64_t nshards;
+	uint64_t nsamples;
+	uint64_t bytes;
+	uint64_t index_bytes;
+	uint64_t fingerprint;
+	bool verified;
+};
+
+/* The shard of sample g < nsamples, by binary search. */
+uint64_t slc_dataset_locate(const struct slc_dataset *ds, uint64_t g);
+
+/*
+ * Opens the file of a shard for moves and checks that it is still the file
+ * that was indexed (dev, ino, size, mtime): -ESTALE with the sentence if not.
+ */
+int slc_shard_open(struct slc_dataset *ds, uint64_t shard, uint32_t flags,
+		   struct slc_file **out);
+
+/* The text key of a sample whose key is not in its bytes (all but tar). */
+int slc_shard_key(const struct slc_shard *sh, uint64_t local, char *buf,
+		  size_t n);
+
+#endif
