@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * commands.h - what every subcommand shares: its entry, its way to fail.
+ *
+ * Exit codes of every subcommand: 0 done; 1 something failed while running
+ * (I/O, a checksum, a check of doctor); 2 the command line or the input is not
+ * valid; 130 stopped by Ctrl-C.
+ */
+#ifndef SLC_TOOLS_COMMANDS_H
+#define SLC_TOOLS_COMMANDS_H
+
+#include <sluice/sluice.h>
+
+enum {
+	SLC_EXIT_OK = 0,
+	SLC_EXIT_FAILED = 1,
+	SLC_EXIT_INVALID = 2,
+	SLC_EXIT_INTERRUPTED = 130,
+};
+
+/*
+ * One subcommand. argv[0] is the full name ("sluice bench pin"), so argp and
+ * getopt_long name the right command; argp exits 2 on a usage error. Returns
+ * an exit code. Each is listed once, in the table of main.c.
+ */
+int slc_cmd_inspect(int argc, char **argv);
+int slc_cmd_pack(int argc, char **argv);
+int slc_cmd_stream(int argc, char **argv);
+int slc_cmd_bench_storage(int argc, char **argv);
+int slc_cmd_bench_pin(int argc, char **argv);
+int slc_cmd_doctor(int argc, char **argv);
+
+/*
+ * Prints "sluice: " and slc_last_error() as one line on stderr, and returns
+ * the exit code for the -errno `err`: 2 when the input or the command line is
+ * at fault, 130 for -EINTR, else 1.
+ */
+int slc_cmd_fail(const struct slc_ctx *ctx, int err);
+
+/* The same with a sentence of the command's own. */
+int slc_cmd_error(int err, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* Prints "sluice: WARNING" for what does not stop the command. */
+void slc_cmd_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* A log hook that prints warnings and errors on stderr, one line each. */
+void slc_cmd_log(void *user, enum slc_log_level level, const char *msg);
+
+/*
+ * Flushes stdout: 0, or 1 with a line on stderr when what was printed did not
+ * arrive (disk full, closed pipe). Each command that prints ends with it.
+ */
+int slc_cmd_flush(void);
+
+#endif
