@@ -1,12 +1,22 @@
 # SPDX-License-Identifier: MIT
 # make                 build/sluice, build/libsluice.so.0, build/libsluice.a
-# make tests           the unit tests, in build/tests/
-# make SAN=address,undefined BUILD=build-asan ...   the same, instrumented
+# make tests           the unit and fault tests, in build/tests/
+# make SAN=address,undefined BUILD=build-asan tests    the same, instrumented
+# make fuzzers         one libFuzzer program a parser, in build-fuzz/fuzz/
+# make check-floors check-headers
+# make install DESTDIR= PREFIX=
 BUILD   ?= build
-CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
 PREFIX  ?= /usr/local
+LIBDIR  ?= $(PREFIX)/lib
 SAN     ?=
 WERROR  ?=
+DESTDIR ?=
+VERSION := $(shell sed -n 's/^.define SLC_VERSION_[A-Z]* //p' \
+             include/sluice/sluice.h | paste -sd.)
+SONAME  := libsluice.so.0
 PKGS    := liburing numa libisal jansson libzstd zlib
 
 WARN    := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow \
@@ -24,10 +34,20 @@ LIB_SRC  := $(wildcard userspace/*/*.c)
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/o/%.o)
 TOOL_SRC := $(wildcard tools/*.c)
 TOOL_OBJ := $(TOOL_SRC:%.c=$(BUILD)/o/%.o)
-UNIT_SRC := $(wildcard tests/unit/*.c)
-UNITS    := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/%)
+UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*.c))
+FAULTS   := $(patsubst tests/fault/%.c,$(BUILD)/tests/fault/%,$(wildcard tests/fault/*.c))
+FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*.c))
+DATA     := $(patsubst tests/data/%.c,$(BUILD)/%,$(wildcard tests/data/*.c))
+TEST_OBJ := $(BUILD)/o/tests/nthfail.o
+# ktap.h compares pointers as numbers.
+TEST_CFLAGS := -Itests -Wno-pointer-to-int-cast
+WRAPS    := malloc calloc realloc strdup posix_memalign aligned_alloc
+# A line "/* WRAP: pread mmap */" in a test adds to them.
+wraps     = $(addprefix -Wl$(comma)--wrap=,$(WRAPS) \
+              $(shell sed -n 's,^/\* WRAP: \(.*\) \*/$$,\1,p' $(1)))
+comma    := ,
 
-all: $(BUILD)/sluice $(BUILD)/libsluice.so.0 $(BUILD)/libsluice.a
+all: $(BUILD)/sluice $(BUILD)/$(SONAME) $(BUILD)/libsluice.so $(BUILD)/libsluice.a
 
 $(BUILD)/o/%.o: %.c
 	@mkdir -p $(@D)
@@ -37,21 +57,91 @@ $(BUILD)/libsluice.a: $(LIB_OBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-$(BUILD)/libsluice.so.0: $(LIB_OBJ) sluice.map
-	$(CC) $(LDALL) -shared -Wl,-soname,libsluice.so.0 -Wl,--version-script=sluice.map \
-		-Wl,-z,defs -o $@ $(LIB_OBJ) $(LIBS)
+$(BUILD)/$(SONAME): $(LIB_OBJ) sluice.map
+	$(CC) $(LDALL) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=sluice.map \
+		$(if $(SAN),,-Wl$(comma)-z$(comma)defs) -o $@ $(LIB_OBJ) $(LIBS)
+
+$(BUILD)/libsluice.so: $(BUILD)/$(SONAME)
+	@ln -sf $(SONAME) $@
 
 $(BUILD)/sluice: $(TOOL_OBJ) $(BUILD)/libsluice.a
 	$(CC) $(LDALL) -o $@ $^ $(LIBS)
 
-$(BUILD)/tests/%: tests/unit/%.c tests/ktap.h $(BUILD)/libsluice.a
-	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -Itests -MMD -MP -MF $(BUILD)/o/tests-$*.d -o $@ $< $(BUILD)/libsluice.a $(LDALL) $(LIBS)
+# The parts of the command that a test may link: tests/unit/units.c.
+$(BUILD)/tests/units: $(BUILD)/o/tools/units.o
 
-tests: $(UNITS)
+$(BUILD)/tests/fault/%: tests/fault/%.c $(TEST_OBJ) $(BUILD)/libsluice.a
+	@mkdir -p $(@D) $(BUILD)/o
+	$(CC) $(ALL_CFLAGS) $(TEST_CFLAGS) -MMD -MP -MF $(BUILD)/o/tests-fault-$*.d -o $@ \
+		$(filter %.c %.o %.a,$^) $(LDALL) $(call wraps,$<) $(LIBS)
+
+$(BUILD)/tests/%: tests/unit/%.c $(TEST_OBJ) $(BUILD)/libsluice.a
+	@mkdir -p $(@D) $(BUILD)/o
+	$(CC) $(ALL_CFLAGS) $(TEST_CFLAGS) -MMD -MP -MF $(BUILD)/o/tests-$*.d -o $@ \
+		$< $(filter %.o,$^) $(BUILD)/libsluice.a $(LDALL) $(call wraps,$<) $(LIBS)
+
+tests: $(UNITS) $(FAULTS)
+
+# Programs that make test data: build/mkdata.
+$(DATA): $(BUILD)/%: tests/data/%.c $(BUILD)/libsluice.a
+	$(CC) $(ALL_CFLAGS) -MMD -MP -MF $(BUILD)/o/data-$*.d -o $@ $< \
+		$(BUILD)/libsluice.a $(LDALL) $(LIBS)
+
+data: $(DATA)
+
+# libFuzzer comes with clang, and the library must be built for it.
+FUZZ_SAN := address,undefined,fuzzer-no-link
+fuzzers:
+	$(MAKE) BUILD=build-fuzz CC=clang SAN=$(FUZZ_SAN) OPT="-O1" fuzz-programs
+
+fuzz-programs: $(FUZZERS)
+
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(BUILD)/libsluice.a
+	@mkdir -p $(@D) $(BUILD)/o
+	$(CC) $(ALL_CFLAGS) $(TEST_CFLAGS) -fsanitize=fuzzer -MMD -MP -MF $(BUILD)/o/fuzz-$*.d \
+		-o $@ $< $(BUILD)/libsluice.a $(LDALL) $(LIBS)
+
+check-floors:
+	./tests/floors
+
+check-headers: $(BUILD)/$(SONAME)
+	./tests/headers $(BUILD)/$(SONAME)
+
+check:
+	./tests/check
+
+$(BUILD)/sluice.pc: include/sluice/sluice.h Makefile FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' \
+		'includedir=$${prefix}/include' '' 'Name: sluice' \
+		'Description: training shards from storage into pinned memory' \
+		'Version: $(VERSION)' 'Cflags: -I$${includedir}' \
+		'Libs: -L$${libdir} -lsluice' \
+		'Libs.private: $(LIBS)' > $@
+
+install: all $(BUILD)/sluice.pc
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBDIR)/pkgconfig \
+		$(DESTDIR)$(PREFIX)/include/sluice
+	install -m 755 $(BUILD)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
+	install -m 644 include/sluice/*.h $(DESTDIR)$(PREFIX)/include/sluice
+	install -m 644 $(BUILD)/libsluice.a $(DESTDIR)$(LIBDIR)/libsluice.a
+	install -m 755 $(BUILD)/$(SONAME) $(DESTDIR)$(LIBDIR)/libsluice.so.$(VERSION)
+	ln -sf libsluice.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libsluice.so
+	install -m 644 $(BUILD)/sluice.pc $(DESTDIR)$(LIBDIR)/pkgconfig/sluice.pc
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/sluice $(DESTDIR)$(LIBDIR)/libsluice.a \
+		$(DESTDIR)$(LIBDIR)/libsluice.so $(DESTDIR)$(LIBDIR)/$(SONAME) \
+		$(DESTDIR)$(LIBDIR)/libsluice.so.$(VERSION) \
+		$(DESTDIR)$(LIBDIR)/pkgconfig/sluice.pc
+	rm -rf $(DESTDIR)$(PREFIX)/include/sluice
 
 clean:
 	rm -rf build build-*
 
-.PHONY: all tests clean
--include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(wildcard $(BUILD)/o/tests-*.d)
+FORCE:
+.PHONY: all tests data fuzzers fuzz-programs check check-floors check-headers \
+	install uninstall clean FORCE
+.SECONDARY: $(TEST_OBJ)
+-include $(wildcard $(BUILD)/o/*.d $(BUILD)/o/*/*.d $(BUILD)/o/*/*/*.d)

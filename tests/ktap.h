@@ -167,11 +167,15 @@ ktap_fail(const char *file, int line, const char *fmt, ...)
 		longjmp(ktap_leave, 1);                                   \
 	} while (0)
 
+/* Compared as numbers, so that -1 is never above an unsigned 0. */
+#define KTAP_WIDE(v)                                                      \
+	((__typeof__(_Generic((v), float: 0.0, double: 0.0,               \
+			      default: (__int128)0)))(v))
 #define KTAP_CMP(a, op, b, fatal)                                         \
 	do {                                                              \
 		__typeof__((a) + 0) ktap_a = (a);                         \
 		__typeof__((b) + 0) ktap_b = (b);                         \
-		if (!(ktap_a op ktap_b)) {                                \
+		if (!(KTAP_WIDE(ktap_a) op KTAP_WIDE(ktap_b))) {          \
 			ktap_fail(__FILE__, __LINE__,                     \
 				  "%s %s %s: %lld (%#llx) against %lld (%#llx)", \
 				  #a, #op, #b, (long long)ktap_a,         \
