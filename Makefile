@@ -40,7 +40,7 @@ FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*.c)
 DATA     := $(patsubst tests/data/%.c,$(BUILD)/%,$(wildcard tests/data/*.c))
 TEST_OBJ := $(BUILD)/o/tests/nthfail.o
 # ktap.h compares pointers as numbers.
-TEST_CFLAGS := -Itests -Wno-pointer-to-int-cast
+TEST_CFLAGS := -Itests -I. -Wno-pointer-to-int-cast
 WRAPS    := malloc calloc realloc strdup posix_memalign aligned_alloc
 # A line "/* WRAP: pread mmap */" in a test adds to them.
 wraps     = $(addprefix -Wl$(comma)--wrap=,$(WRAPS) \
