@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of a region, and what it says of itself. */
+#include "mem/region.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/ctx.h"
+
+#define KNOWN_FLAGS \
+	((uint64_t)(SLC_REGION_STRICT | SLC_REGION_SHARED | SLC_REGION_NOPIN))
+
+int slc_region_step(struct slc_region *r, int err, const char *fmt, ...)
+{
+	char *reason = r->info.reason, what[512];
+	size_t used = strlen(reason);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	if (r->strict)
+		return slc_fail(r->ctx, err, "%s (strict: no step down)", what);
+	snprintf(reason + used, sizeof(r->info.reason) - used, "%s%s",
+		 used ? "; " : "", what);
+	slc_log(r->ctx, SLC_LOG_WARN, "region: %s", what);
+	return 0;
+}
+
+static int check_attr(struct slc_ctx *ctx, const struct slc_region_attr *a)
+{
+	if (a->flags & ~KNOWN_FLAGS)
+		return slc_fail(ctx, -EINVAL,
+				"slc_region_attr.flags is %#llx: only %#llx are known",
+				(unsigned long long)a->flags,
+				(unsigned long long)KNOWN_FLAGS);
+	if (!a->len)
+		return slc_fail(ctx, -EINVAL,
+				"slc_region_attr.len is 0: say how many bytes");
+	return 0;
+}
+
+static int region_alloc(struct slc_ctx *ctx, const struct slc_region_attr *attr,
+			struct slc_region **out)
+{
+	struct slc_region_attr a;
+	struct slc_region *r;
+	int err;
+
+	if (!ctx)
+		return slc_fail(NULL, -EINVAL, "a region needs a context");
+	err = slc_attr_copy(ctx, &a, sizeof(a), attr, "slc_region_attr");
+	if (!err)
+		err = check_attr(ctx, &a);
+	if (err)
+		return err;
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return slc_fail(ctx, -ENOMEM, "no memory for a region's record");
+	atomic_init(&r->refs, 1);
+	r->ctx = slc_ctx_get(ctx);
+	r->ops = &slc_host_ops;
+	r->strict = a.flags & SLC_REGION_STRICT;
+	r->info.memfd = -1;
+	err = r->ops->alloc(r, &a);
+	if (err)
+		goto free_record;
+	*out = r;
+	return 0;
+
+free_record:
+	slc_ctx_close(r->ctx);
+	free(r);
+	return err;
+}
+
+int slc_region_alloc(struct slc_ctx *ctx, const struct slc_region_attr *attr,
+		     struct slc_region **out)
+{
+	int saved = errno;
+	int err = region_alloc(ctx, attr, out);
+
+	errno = saved;
+	return err;
+}
+
+struct slc_region *slc_region_get(struct slc_region *region)
+{
+	atomic_fetch_add_explicit(&region->refs, 1, memory_order_relaxed);
+	return region;
+}
+
+void slc_region_put(struct slc_region *region)
+{
+	int saved = errno;
+
+	/* Release pairs with the acquire of whoever drops the last reference:
+	 * every access made under another reference is over before the unmap.
+	 */
+	if (!region || atomic_fetch_sub_explicit(&region->refs, 1,
+						 memory_order_acq_rel) != 1)
+		return;
+	region->ops->release(region);
+	slc_ctx_close(region->ctx);
+	free(region);
+	errno = saved;
+}
+
+void *slc_region_addr(const struct slc_region *region)
+{
+	return region->addr;
+}
+
+uint64_t slc_region_len(const struct slc_region *region)
+{
+	return region->len;
+}
+
+int slc_region_query(const struct slc_region *region,
+		     struct slc_region_info *info)
+{
+	struct slc_region_info full = region->info;
+	size_t size = info->size;
+
+	if (size < sizeof(size))
+		return slc_fail(region->ctx, -EINVAL,
+				"slc_region_info.size is %zu: set it to sizeof(struct slc_region_info)",
+				size);
+	full.len = region->len;
+	full.size = size;
+	/* A newer caller's tail, which this library does not know, is zero. */
+	if (size > sizeof(full)) {
+		memset((char *)info + sizeof(full), 0, size - sizeof(full));
+		size = sizeof(full);
+	}
+	memcpy(info, &full, size);
+	return 0;
+}
