@@ -54,4 +54,23 @@ int slc_bad(struct slc_diag *diag, uint64_t off, const char *fmt, ...)
 int slc_source_exact(struct slc_source *src, uint64_t off, void *buf,
 		     uint64_t len, const char *what, struct slc_diag *diag);
 
+/*
+ * Reads len bytes at off into memory that the caller frees, with a NUL behind
+ * them. Never allocates more than about twice what the source really holds,
+ * whatever len says: 0, -EBADMSG as above, -ENOMEM or the source's -errno.
+ */
+int slc_source_load(struct slc_source *src, uint64_t off, uint64_t len,
+		    const char *what, uint8_t **out, struct slc_diag *diag);
+
+/*
+ * The source must hold at least min_end and at most max_end bytes: 0,
+ * -EBADMSG, or its -errno. Reads a source whose size is unknown to its end.
+ */
+int slc_source_ends(struct slc_source *src, uint64_t min_end, uint64_t max_end,
+		    struct slc_diag *diag);
+
+/* The size, found by reading from `off` on where it is unknown. */
+int slc_source_size(struct slc_source *src, uint64_t off, uint64_t *size,
+		    struct slc_diag *diag);
+
 #endif
