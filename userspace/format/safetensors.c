@@ -399,7 +399,7 @@ static int check_spans(struct parser *p, struct slc_source *src)
 	if (!slc_add(p->data, start, &end))
 		return slc_bad(p->diag, p->json.base,
 			       "the tensors need more than 2^64 bytes");
-	return slc_source_ends(src, end, end, p->diag);
+	return slc_source_ends(src, p->data, end, end, p->diag);
 }
 
 /* The entries become the table's arrays, the names packed in their order. */

@@ -107,7 +107,7 @@ int slc_source_load(struct slc_source *src, uint64_t off, uint64_t len,
 	return 0;
 }
 
-int slc_source_size(struct slc_source *src, uint64_t off, uint64_t *size,
+int slc_source_size(struct slc_source *src, uint64_t from, uint64_t *size,
 		    struct slc_diag *diag)
 {
 	uint64_t step = 1 << 16;
@@ -120,45 +120,31 @@ int slc_source_size(struct slc_source *src, uint64_t off, uint64_t *size,
 	}
 	buf = malloc(step);
 	if (!buf) {
-		slc_bad(diag, off, "no memory to read the file to its end");
+		slc_bad(diag, from, "no memory to read the file to its end");
 		return -ENOMEM;
 	}
 	do {
-		got = src->read(src, off, buf, step);
+		got = src->read(src, from, buf, step);
 		if (got > 0)
-			off += (uint64_t)got;
+			from += (uint64_t)got;
 	} while (got == (int64_t)step);
 	free(buf);
 	if (got < 0) {
-		slc_bad(diag, off, "cannot read the file to its end: %s",
+		slc_bad(diag, from, "cannot read the file to its end: %s",
 			strerror((int)-got));
 		return (int)got;
 	}
-	*size = off;
+	*size = from;
 	return 0;
 }
 
-int slc_source_ends(struct slc_source *src, uint64_t min_end, uint64_t max_end,
-		    struct slc_diag *diag)
+int slc_source_ends(struct slc_source *src, uint64_t from, uint64_t min_end,
+		    uint64_t max_end, struct slc_diag *diag)
 {
-	uint64_t size, from = min_end ? min_end - 1 : 0;
-	int64_t got;
-	uint8_t last;
+	uint64_t size;
 	int err;
 
-	if (src->size == SLC_SIZE_UNKNOWN && min_end) {
-		got = src->read(src, from, &last, 1);
-		if (got < 0) {
-			slc_bad(diag, from, "cannot read the end of the data: %s",
-				strerror((int)-got));
-			return (int)got;
-		}
-		if (!got)
-			return slc_bad(diag, from,
-				       "the file ends before the %llu bytes that it describes",
-				       (unsigned long long)min_end);
-	}
-	err = slc_source_size(src, min_end, &size, diag);
+	err = slc_source_size(src, from, &size, diag);
 	if (err)
 		return err;
 	if (size < min_end)

@@ -64,13 +64,14 @@ int slc_source_load(struct slc_source *src, uint64_t off, uint64_t len,
 
 /*
  * The source must hold at least min_end and at most max_end bytes: 0,
- * -EBADMSG, or its -errno. Reads a source whose size is unknown to its end.
+ * -EBADMSG, or its -errno. A source whose size is unknown is read from `from`
+ * on, where the parser stopped, to its end.
  */
-int slc_source_ends(struct slc_source *src, uint64_t min_end, uint64_t max_end,
-		    struct slc_diag *diag);
+int slc_source_ends(struct slc_source *src, uint64_t from, uint64_t min_end,
+		    uint64_t max_end, struct slc_diag *diag);
 
-/* The size, found by reading from `off` on where it is unknown. */
-int slc_source_size(struct slc_source *src, uint64_t off, uint64_t *size,
+/* The size; where it is unknown, found by reading from `from` to the end. */
+int slc_source_size(struct slc_source *src, uint64_t from, uint64_t *size,
 		    struct slc_diag *diag);
 
 #endif
