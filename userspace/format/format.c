@@ -51,3 +51,25 @@ const struct slc_format *slc_format_detect(const char *path,
 			return *f;
 	return NULL;
 }
+
+static size_t append(char *buf, size_t n, size_t at, const char *text,
+		     size_t len)
+{
+	if (at + 1 < n && len)
+		memcpy(buf + at, text, len < n - 1 - at ? len : n - 1 - at);
+	return at + len;
+}
+
+size_t slc_piece_key(const struct slc_piece *piece, char *buf, size_t n)
+{
+	size_t at = 0;
+
+	if (piece->dir_len) {
+		at = append(buf, n, at, piece->dir, piece->dir_len);
+		at = append(buf, n, at, "/", 1);
+	}
+	at = append(buf, n, at, piece->key, piece->key_len);
+	if (n)
+		buf[at < n ? at : n - 1] = 0;
+	return at;
+}

@@ -12,14 +12,26 @@ struct slc_parse {
 	uint64_t record;	/* raw: bytes of a record */
 };
 
-/* One piece of a sample within its span. */
+/*
+ * One piece of a sample within its span. Texts lie in the span or are static,
+ * without a NUL, as stored: WebDataset compares names in lower case.
+ */
 struct slc_piece {
-	const char *name; /* in the span or static; not NUL terminated */
+	const char *name;
 	uint32_t name_len;
-	const char *key; /* of the sample, likewise */
 	uint32_t key_len;
+	const char *key; /* of the sample */
+	const char *dir; /* not empty: stands before the key, with a '/' */
+	uint32_t dir_len;
+	uint32_t reserved;
 	uint64_t off, len; /* of the content, in the span */
 };
+
+/*
+ * The key of a piece with its dir, NUL terminated, cut to n - 1 bytes. Returns
+ * the length it has uncut.
+ */
+size_t slc_piece_key(const struct slc_piece *piece, char *buf, size_t n);
 
 struct slc_format {
 	const char *name; /* Required. "safetensors" */

@@ -52,7 +52,8 @@ int slc_source_exact(struct slc_source *src, uint64_t off, void *buf,
 
 	if (got < 0) {
 		slc_bad(diag, off, "cannot read %s: %s", what,
-			strerror((int)-got));
+			got == -EBADMSG ? "the compressed data is damaged" :
+					  strerror((int)-got));
 		return (int)got;
 	}
 	if ((uint64_t)got < len)

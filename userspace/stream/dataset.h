@@ -8,10 +8,9 @@
 #include <sluice/stream.h>
 
 #include "format/format.h"
+#include "format/inflate.h"
 
 #define SLC_EXTENT_BYTES (1u << 20) /* of a manifest checksum */
-
-enum slc_codec { SLC_CODEC_NONE = 0, SLC_CODEC_GZIP, SLC_CODEC_ZSTD };
 
 struct slc_shard {
 	char *path;		/* of the file that holds the payload */
