@@ -155,7 +155,7 @@ static int reserve(void *array, size_t *cap, size_t need, size_t item)
 		return 0;
 	while (n < need)
 		n *= 2;
-	grown = reallocarray(*p, n, item);
+	grown = realloc(*p, n * item);
 	if (!grown)
 		return -ENOMEM;
 	*p = grown;
@@ -206,7 +206,7 @@ static int flush(struct group *g)
 			       INFLATED_SAMPLES_MAX);
 	if (t->n == g->cap) {
 		uint64_t cap = g->cap ? 2 * g->cap : 64;
-		uint32_t *words = reallocarray(t->words, cap, 8);
+		uint32_t *words = realloc(t->words, cap * 8);
 
 		if (!words)
 			return -ENOMEM;
@@ -333,7 +333,7 @@ static int parse(const struct slc_parse *in, struct slc_table *t,
 		return err;
 	}
 	if (t->n < g.cap) {
-		uint32_t *words = reallocarray(t->words, t->n, 8);
+		uint32_t *words = realloc(t->words, t->n * 8);
 
 		t->words = words ? words : t->words;
 	}
