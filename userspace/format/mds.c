@@ -80,6 +80,10 @@ static int bad_offset(struct shard *s, uint64_t i)
 	const uint32_t *w = s->t->words;
 	uint64_t at = 4 + 4 * i;
 
+	if (!i && w[0] > s->config)
+		return slc_bad(s->diag, at,
+			       "the config ends at %u, past the end of the file (%llu bytes)",
+			       w[0], (unsigned long long)s->src->size);
 	if (!i)
 		return slc_bad(s->diag, at,
 			       "the first sample is at %u, inside the offsets that end at %llu",

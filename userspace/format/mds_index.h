@@ -6,9 +6,9 @@
 #include "format/inflate.h"
 
 struct slc_mds_shard {
-	char *raw;	    /* file name, no folder in it */
+	char *raw;	    /* path below the folder of the index */
 	uint64_t raw_bytes; /* inflated size of the shard */
-	char *zip;	    /* file name when compressed, or NULL */
+	char *zip;	    /* likewise, of the compressed file, or NULL */
 	uint64_t zip_bytes;
 	uint32_t codec;	    /* enum slc_codec of the zip file */
 	uint32_t ncolumns;
@@ -24,10 +24,11 @@ struct slc_mds_index {
 };
 
 /*
- * Checks and takes in the whole index: version 2, format mds, file names
- * without a folder, each used once, columns that can be read without running
- * code from the file. 0, -EBADMSG with *diag, -ENOMEM; on failure *out needs
- * no fini.
+ * Checks and takes in the whole index: version 2, format mds, paths that stay
+ * below its folder (merged datasets have "part/shard.00000.mds"), each used
+ * once, columns that can be read without running code from the file, counts
+ * that can be true. 0, -EBADMSG with *diag, -ENOMEM; on failure *out needs no
+ * fini.
  */
 int slc_mds_index_parse(const void *bytes, uint64_t len,
 			struct slc_mds_index *out, struct slc_diag *diag);
