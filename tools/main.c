@@ -19,6 +19,8 @@ struct command {
 
 /* In the order of --help. A command is here when its file is in tools/. */
 static const struct command commands[] = {
+	{ "bench pin", "times pinned memory beside other ways to it",
+	  "bench pin --size 6G", slc_cmd_bench_pin },
 	{ 0 },
 };
 
