@@ -20,9 +20,13 @@ struct slc_stream;
 
 /* ---- datasets ---- */
 
+/* Of a manifest only the list of files is taken: the way to pack it again
+ * after files changed. The dataset is unverified. */
+#define SLC_DATASET_RELIST (1u << 0)
+
 struct slc_dataset_attr {
 	size_t size;
-	uint64_t flags;	    /* must be 0 */
+	uint64_t flags;	    /* SLC_DATASET_* */
 	const char *format; /* NULL: by name and magic; "raw", "megatron", ... */
 	uint64_t record;    /* bytes of a record, with format "raw" */
 };

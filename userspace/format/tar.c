@@ -96,8 +96,7 @@ static uint64_t key_dot(const struct text *x)
 	return find(x, begin, dot, '.') == dot ? dot : x->len;
 }
 
-/* Is the member one of a sample? Then fills the texts of *p. */
-static bool is_piece(const struct slc_tar_member *m, struct slc_piece *p)
+bool slc_tar_piece(const struct slc_tar_member *m, struct slc_piece *p)
 {
 	struct text x = text_of(m);
 	uint64_t dot;
@@ -302,7 +301,7 @@ static int gather(struct slc_tar *tar, struct group *g)
 	int res;
 
 	while ((res = slc_tar_next(tar, &m, g->diag)) > 0) {
-		if (!is_piece(&m, &piece))
+		if (!slc_tar_piece(&m, &piece))
 			continue;
 		res = take_piece(g, &piece, &m);
 		if (res)
@@ -359,7 +358,7 @@ static int member(const uint8_t *span, uint64_t len, uint64_t *pos,
 			return slc_bad(diag, tar.at,
 				       "the archive ends inside a sample");
 		*pos = tar.at;
-		if (is_piece(&m, out))
+		if (slc_tar_piece(&m, out))
 			return 1;
 	}
 	return 0;

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "format/source.h"
+#include "format/format.h"
 
 #define SLC_TAR_BLOCK 512
 #define SLC_TAR_EXTENDED_MAX (1u << 20) /* bytes of a long name or pax header */
@@ -47,6 +47,12 @@ void slc_tar_fini(struct slc_tar *t);
  */
 int slc_tar_next(struct slc_tar *t, struct slc_tar_member *m,
 		 struct slc_diag *diag);
+
+/*
+ * Is the member one of a WebDataset sample? Then fills *p, with the offset of
+ * its content in the source that was walked.
+ */
+bool slc_tar_piece(const struct slc_tar_member *m, struct slc_piece *p);
 
 /* The first block surely is a tar header (ustar magic, checksum). */
 bool slc_tar_magic(const uint8_t *head, size_t n);

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+#include "stream/source_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/ctx.h"
+
+/*
+ * A tar of small files is read header by header, nearly in sequence; one of
+ * large files, header by far away header. So the window doubles while reads
+ * come in sequence and falls back to a page when one jumps.
+ */
+#define AHEAD_MIN 4096u
+#define AHEAD_MAX (512u << 10)
+
+int64_t slc_stat_mtime_ns(const struct stat *st)
+{
+	return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
+
+int slc_fail_open(struct slc_ctx *ctx, int err, const char *path)
+{
+	if (err == EMFILE)
+		return slc_fail(ctx, -err,
+				"cannot open %s: this process has too many files open: raise ulimit -n",
+				path);
+	if (err == ENFILE)
+		return slc_fail(ctx, -err,
+				"cannot open %s: the machine has too many files open: raise sysctl fs.file-max",
+				path);
+	return slc_fail(ctx, -err, "cannot open %s: %s", path, strerror(err));
+}
+
+static int check_regular(struct slc_ctx *ctx, const char *path,
+			 const struct stat *st)
+{
+	const char *kind = "not a regular file";
+
+	if (S_ISREG(st->st_mode))
+		return 0;
+	if (S_ISDIR(st->st_mode))
+		kind = "a folder";
+	else if (S_ISFIFO(st->st_mode))
+		kind = "a FIFO";
+	else if (S_ISSOCK(st->st_mode))
+		kind = "a socket";
+	else if (S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode))
+		kind = "a device";
+	return slc_fail(ctx, -EINVAL,
+			"%s is %s: a shard must be a regular file", path, kind);
+}
+
+int slc_stat_regular(struct slc_ctx *ctx, const char *path, struct stat *st)
+{
+	if (stat(path, st) < 0)
+		return slc_fail_open(ctx, errno, path);
+	return check_regular(ctx, path, st);
+}
+
+/* Up to len bytes at off, short only at the end of the file. */
+static int64_t read_full(int fd, uint64_t off, uint8_t *buf, uint64_t len)
+{
+	uint64_t done = 0;
+
+	while (done < len) {
+		uint64_t want = len - done;
+		ssize_t got;
+
+		/* The kernel moves at most 2 GiB - 4 KiB in one call. */
+		if (want > 1u << 30)
+			want = 1u << 30;
+		got = pread(fd, buf + done, want, (off_t)(off + done));
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		if (!got)
+			break;
+		done += (uint64_t)got;
+	}
+	return (int64_t)done;
+}
+
+/* Reads a new window at off; its size follows how reads have come so far. */
+static int64_t refill(struct slc_source_file *src, uint64_t off)
+{
+	bool near = src->have && off >= src->at &&
+		    off - src->at <= 2 * src->have;
+	int64_t got;
+
+	if (!near)
+		src->ahead = AHEAD_MIN;
+	else if (src->ahead < AHEAD_MAX)
+		src->ahead *= 2;
+	src->have = 0;
+	src->at = off;
+	got = read_full(src->fd, off, src->window, src->ahead);
+	if (got > 0)
+		src->have = (uint64_t)got;
+	return got;
+}
+
+static int64_t file_read(struct slc_source *base, uint64_t off, void *buf,
+			 uint64_t len)
+{
+	struct slc_source_file *src = (struct slc_source_file *)base;
+	uint8_t *to = buf;
+	uint64_t done = 0;
+	int64_t got;
+
+	/* What the file was when opened is what it is: growth is not read. */
+	if (off >= base->size)
+		return 0;
+	if (len > base->size - off)
+		len = base->size - off;
+	while (done < len) {
+		uint64_t at = off + done, n;
+
+		if (at >= src->at && at - src->at < src->have) {
+			n = src->have - (at - src->at);
+			if (n > len - done)
+				n = len - done;
+			memcpy(to + done, src->window + (at - src->at), n);
+			done += n;
+			continue;
+		}
+		if (len - done >= AHEAD_MAX) {
+			got = read_full(src->fd, at, to + done, len - done);
+			return got < 0 ? got : (int64_t)done + got;
+		}
+		got = refill(src, at);
+		if (got < 0)
+			return got;
+		if (!got)
+			break;
+	}
+	return (int64_t)done;
+}
+
+int slc_source_file_open(struct slc_ctx *ctx, const char *path,
+			 struct slc_source_file *src)
+{
+	int err;
+
+	memset(src, 0, sizeof(*src));
+	/* Before open(2), which on a device may have effects of its own. */
+	err = slc_stat_regular(ctx, path, &src->st);
+	if (err)
+		return err;
+	src->fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (src->fd < 0)
+		return slc_fail_open(ctx, errno, path);
+	if (fstat(src->fd, &src->st) < 0)
+		err = slc_fail_open(ctx, errno, path);
+	else
+		err = check_regular(ctx, path, &src->st);
+	if (err)
+		goto close_fd;
+	src->window = malloc(AHEAD_MAX);
+	if (!src->window) {
+		err = slc_fail(ctx, -ENOMEM, "no memory to read %s", path);
+		goto close_fd;
+	}
+	src->ahead = AHEAD_MIN;
+	src->base.read = file_read;
+	src->base.size = (uint64_t)src->st.st_size;
+	return 0;
+
+close_fd:
+	close(src->fd);
+	return err;
+}
+
+void slc_source_file_close(struct slc_source_file *src)
+{
+	free(src->window);
+	close(src->fd);
+	memset(src, 0, sizeof(*src));
+	src->fd = -1;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* source_file.h - a regular file as the source of a parser. */
+#ifndef SLC_STREAM_SOURCE_FILE_H
+#define SLC_STREAM_SOURCE_FILE_H
+
+#include <sys/stat.h>
+
+#include <sluice/sluice.h>
+
+#include "format/source.h"
+
+struct slc_source_file {
+	struct slc_source base;
+	int fd;
+	struct stat st;	  /* when opened */
+	uint8_t *window;  /* bytes [at, at + have) of the file */
+	uint64_t at, have;
+	uint32_t ahead;	  /* bytes that the next miss reads */
+};
+
+/*
+ * Opens a regular file for reading and remembers its size. Never blocks:
+ * a FIFO, socket, device or folder is -EINVAL with the reason.
+ *
+ * `src` is the caller's storage and must not move until close. 0 or -errno
+ * with the sentence set.
+ */
+int slc_source_file_open(struct slc_ctx *ctx, const char *path,
+			 struct slc_source_file *src);
+void slc_source_file_close(struct slc_source_file *src);
+
+/* stat(2) of a path that must be a regular file, links followed. */
+int slc_stat_regular(struct slc_ctx *ctx, const char *path, struct stat *st);
+
+/* What an open(2) or stat(2) failure means for `path`; returns -err. */
+int slc_fail_open(struct slc_ctx *ctx, int err, const char *path);
+
+/* The time of last change of the content, ns since the epoch. */
+int64_t slc_stat_mtime_ns(const struct stat *st);
+
+#endif
