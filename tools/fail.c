@@ -89,6 +89,9 @@ int slc_cmd_flush(void)
 {
 	if (!fflush(stdout) && !ferror(stdout))
 		return SLC_EXIT_OK;
+	/* The reader has seen enough: "sluice ... | head". */
+	if (errno == EPIPE)
+		return SLC_EXIT_FAILED;
 	slc_cmd_error(-EIO, "cannot write to standard output: %s",
 		      strerror(errno));
 	return SLC_EXIT_FAILED;

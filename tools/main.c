@@ -21,6 +21,8 @@ struct command {
 static const struct command commands[] = {
 	{ "bench pin", "times pinned memory beside other ways to it",
 	  "bench pin --size 6G", slc_cmd_bench_pin },
+	{ "doctor", "says what this machine lacks to be fast", "doctor /data",
+	  slc_cmd_doctor },
 	{ 0 },
 };
 
