@@ -115,19 +115,24 @@ static inline void md_samples_fini(struct md_samples *s)
 
 /* ---- files ---- */
 
-/* A formatted path; one of 16 buffers, so a handful may be used together. */
+/* A formatted path. All are kept to the end of the test. */
 __attribute__((format(printf, 1, 2))) static inline const char *
 md_path(const char *fmt, ...)
 {
-	static char bufs[16][4096];
-	static unsigned int next;
-	char *buf = bufs[next++ % 16];
+	static struct md_kept {
+		struct md_kept *next;
+		char text[];
+	} *kept;
+	struct md_kept *k = malloc(sizeof(*k) + 4096);
 	va_list ap;
 
+	MD_MUST(k);
 	va_start(ap, fmt);
-	vsnprintf(buf, sizeof(bufs[0]), fmt, ap);
+	vsnprintf(k->text, 4096, fmt, ap);
 	va_end(ap);
-	return buf;
+	k->next = kept;
+	kept = k;
+	return k->text;
 }
 
 /* A new folder below $TMPDIR or /tmp; the caller frees the name. */

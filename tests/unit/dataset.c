@@ -552,10 +552,11 @@ TEST_F(dataset, attr_fields_that_are_wrong_are_refused)
 
 TEST_F(dataset, every_failing_allocation_of_an_open_is_an_error_without_a_leak)
 {
+	const char *all = md_path("%s/s", self->dir);
 	struct slc_dataset *ds;
 	int err;
 
-	mkdir(md_path("%s/s", self->dir), 0777);
+	mkdir(all, 0777);
 	md_npy(md_path("%s/s/x.npy", self->dir), 8, 4, NULL);
 	md_safetensors(md_path("%s/s/x.safetensors", self->dir), 3, 8, "w",
 		       NULL);
@@ -566,7 +567,7 @@ TEST_F(dataset, every_failing_allocation_of_an_open_is_an_error_without_a_leak)
 	md_mds(md_path("%s/s/m", self->dir), 2, 5, 30, 1, NULL);
 	for (uint64_t n = 1; n < 10000; n++) {
 		nthfail_arm(n);
-		err = open_one(self->ctx, md_path("%s/s", self->dir), &ds);
+		err = open_one(self->ctx, all, &ds);
 		if (!nthfail_disarm()) {
 			ASSERT_EQ(err, 0);
 			slc_dataset_put(ds);
