@@ -71,10 +71,14 @@ enum kv_type { KV_U32 = 4, KV_BOOL = 7, KV_STRING = 8, KV_ARRAY = 9, KV_END = 13
 static const uint8_t kv_bytes[KV_END] = { 1, 1, 2, 2, 4, 4, 4, 1,
 					  0, 0, 8, 8, 8 };
 
-/* Names one after another, each with a NUL. */
+/*
+ * Names one after another, each with a NUL and, in the arena of the keys, with
+ * its offset in the file before it.
+ */
 struct arena {
 	char *text;
 	uint64_t len, room;
+	bool offsets;
 	struct slc_names names;
 };
 
@@ -198,7 +202,7 @@ static int skip(struct parser *p, uint64_t len, const char *what)
 static int take_name(struct parser *p, struct arena *a, uint64_t max,
 		     const char *what)
 {
-	uint64_t len, at = p->pos, bad;
+	uint64_t len, at = p->pos, bad, need;
 	const uint8_t *b;
 	int err;
 
@@ -216,16 +220,21 @@ static int take_name(struct parser *p, struct arena *a, uint64_t max,
 	if (bad < len || memchr(b, 0, len))
 		return slc_bad(p->diag, at + 8,
 			       "%s has a NUL or bytes that are not UTF-8", what);
-	if (a->len > UINT32_MAX - len - 1)
+	need = len + 1 + (a->offsets ? sizeof(at) : 0);
+	if (a->len > UINT32_MAX - need)
 		return slc_bad(p->diag, at, "the names take more than 4 GiB");
-	if (a->len + len + 1 > a->room) {
-		uint64_t room = (a->len + len + 1) * 2;
+	if (a->len + need > a->room) {
+		uint64_t room = (a->len + need) * 2;
 		char *text = realloc(a->text, room);
 
 		if (!text)
 			return no_memory(p);
 		a->text = text;
 		a->room = room;
+	}
+	if (a->offsets) {
+		memcpy(a->text + a->len, &at, sizeof(at));
+		a->len += sizeof(at);
 	}
 	memcpy(a->text + a->len, b, len);
 	a->text[a->len + len] = 0;
@@ -235,15 +244,17 @@ static int take_name(struct parser *p, struct arena *a, uint64_t max,
 	return 0;
 }
 
-static int refuse_twice(struct parser *p, struct arena *a, uint64_t at,
-			const char *what)
+static int refuse_twice(struct parser *p, struct arena *a, const char *what)
 {
 	const struct slc_name *twice = slc_names_twice(&a->names, a->text);
+	uint64_t at = 0;
 
 	if (!twice)
 		return 0;
-	for (uint64_t i = 0; i < p->n; i++)
-		if (a == &p->names && p->entries[i].t.name == twice->off)
+	if (a->offsets)
+		memcpy(&at, a->text + twice->off - sizeof(at), sizeof(at));
+	for (uint64_t i = 0; !a->offsets && i < p->n; i++)
+		if (p->entries[i].t.name == twice->off)
 			at = p->entries[i].at_name;
 	return slc_bad(p->diag, at, "%s \"%.60s\" comes twice", what,
 		       a->text + twice->off);
@@ -338,29 +349,36 @@ static int take_alignment(struct parser *p, uint64_t at, uint32_t kind)
 	return 0;
 }
 
+static int read_pair(struct parser *p)
+{
+	uint64_t at = p->pos;
+	const char *key;
+	uint32_t kind;
+	int err;
+
+	err = take_name(p, &p->keys, KEY_MAX, "a key");
+	if (err)
+		return err;
+	key = p->keys.text + p->keys.names.at[p->keys.names.n - 1].off;
+	if (!*key)
+		return slc_bad(p->diag, at, "an empty key");
+	at = p->pos;
+	err = take_u32(p, "a value type", &kind);
+	if (err)
+		return err;
+	if (!strcmp(key, "general.alignment"))
+		return take_alignment(p, at, kind);
+	if (kind == KV_ARRAY)
+		return skip_array(p, 1);
+	return skip_values(p, at, kind, 1, 0);
+}
+
 static int read_pairs(struct parser *p, uint64_t count)
 {
 	int err = 0;
 
-	for (uint64_t i = 0; !err && i < count; i++) {
-		uint64_t start = p->keys.len, at = p->pos;
-		uint32_t kind;
-
-		err = take_name(p, &p->keys, KEY_MAX, "a key");
-		if (!err && p->keys.len == start + 1)
-			err = slc_bad(p->diag, at, "an empty key");
-		at = p->pos;
-		if (!err)
-			err = take_u32(p, "a value type", &kind);
-		if (err)
-			break;
-		if (!strcmp(p->keys.text + start, "general.alignment"))
-			err = take_alignment(p, at, kind);
-		else if (kind == KV_ARRAY)
-			err = skip_array(p, 1);
-		else
-			err = skip_values(p, at, kind, 1, 0);
-	}
+	while (!err && count--)
+		err = read_pair(p);
 	return err;
 }
 
@@ -547,7 +565,7 @@ static int check_version(struct parser *p)
 
 static int read_all(struct parser *p)
 {
-	uint64_t tensors, pairs, at_keys;
+	uint64_t tensors, pairs;
 	int err;
 
 	err = check_version(p);
@@ -560,15 +578,14 @@ static int read_all(struct parser *p)
 		err = fits(p, 16, pairs, 8 + 1 + 4 + 1, "key-value pairs");
 	if (!err)
 		err = fits(p, 8, tensors, 8 + 4 + 4 + 8, "tensors");
-	at_keys = p->pos;
 	if (!err)
 		err = read_pairs(p, pairs);
 	if (!err)
-		err = refuse_twice(p, &p->keys, at_keys, "the key");
+		err = refuse_twice(p, &p->keys, "the key");
 	if (!err)
 		err = read_tensors(p, tensors);
 	if (!err)
-		err = refuse_twice(p, &p->names, 0, "tensor");
+		err = refuse_twice(p, &p->names, "tensor");
 	return err ? err : check_spans(p);
 }
 
@@ -578,6 +595,7 @@ static int parse(const struct slc_parse *in, struct slc_table *t,
 	struct parser p = { .src = in->src, .diag = diag, .align = 32 };
 	int err;
 
+	p.keys.offsets = true;
 	p.window = malloc(WINDOW);
 	err = p.window ? read_all(&p) : no_memory(&p);
 	if (!err)
