@@ -19,6 +19,8 @@ struct command {
 
 /* In the order of --help. A command is here when its file is in tools/. */
 static const struct command commands[] = {
+	{ "stream", "samples in order into pinned memory, and the rate",
+	  "stream data.slc.json --shuffle full --seed 1", slc_cmd_stream },
 	{ "bench pin", "times pinned memory beside other ways to it",
 	  "bench pin --size 6G", slc_cmd_bench_pin },
 	{ "doctor", "says what this machine lacks to be fast", "doctor /data",

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+#include "report.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "units.h"
+
+#define LIST_BYTES (256u << 10)
+#define LINE_MAX_BYTES (4 * 4096 + 64) /* key as \xNN, number, sum */
+
+int slc_list_init(struct slc_list *l)
+{
+	l->buf = malloc(LIST_BYTES);
+	l->len = 0;
+	l->err = 0;
+	return l->buf ? 0 : -ENOMEM;
+}
+
+void slc_list_fini(struct slc_list *l)
+{
+	free(l->buf);
+	l->buf = NULL;
+}
+
+int slc_list_flush(struct slc_list *l)
+{
+	size_t at = 0;
+
+	while (at < l->len && !l->err) {
+		ssize_t n = write(STDOUT_FILENO, l->buf + at, l->len - at);
+
+		if (n >= 0)
+			at += (size_t)n;
+		else if (errno != EINTR)
+			l->err = -errno;
+	}
+	l->len = 0;
+	return l->err;
+}
+
+static char *put_number(char *p, uint64_t v)
+{
+	char digits[20];
+	int n = 0;
+
+	do
+		digits[n++] = (char)('0' + v % 10);
+	while (v /= 10);
+	while (n)
+		*p++ = digits[--n];
+	return p;
+}
+
+static char *put_hex(char *p, uint32_t v, int digits)
+{
+	while (digits--)
+		*p++ = "0123456789abcdef"[v >> (4 * digits) & 15];
+	return p;
+}
+
+int slc_list_add(struct slc_list *l, const char *key, uint64_t bytes,
+		 uint32_t crc)
+{
+	char *p;
+
+	if (l->len + LINE_MAX_BYTES > LIST_BYTES && slc_list_flush(l))
+		return l->err;
+	p = l->buf + l->len;
+	for (; *key; key++) {
+		unsigned char c = (unsigned char)*key;
+
+		if (c >= 0x20 && c != 0x7f) {
+			*p++ = (char)c;
+			continue;
+		}
+		*p++ = '\\';
+		*p++ = 'x';
+		p = put_hex(p, c, 2);
+	}
+	*p++ = '\t';
+	p = put_number(p, bytes);
+	*p++ = '\t';
+	p = put_hex(p, crc, 8);
+	*p++ = '\n';
+	l->len = (size_t)(p - l->buf);
+	return l->err;
+}
+
+static double per_second(const struct slc_report *r)
+{
+	return r->seconds > 0 ? (double)r->stats.bytes / r->seconds : 0;
+}
+
+static json_t *routes_json(const struct slc_stream_stats *st)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < st->nroutes; i++) {
+		const struct slc_route_stat *rt = &st->routes[i];
+
+		json_array_append_new(
+			list, json_pack("{s:s, s:I, s:s%}", "route",
+					slc_route_name(rt->route), "bytes",
+					(json_int_t)rt->bytes, "reason",
+					rt->reason, strlen(rt->reason)));
+	}
+	return list;
+}
+
+static void put_int(json_t *o, const char *name, uint64_t v)
+{
+	json_object_set_new(o, name, json_integer((json_int_t)v));
+}
+
+static void put_real(json_t *o, const char *name, double v)
+{
+	json_object_set_new(o, name, json_real(v));
+}
+
+int slc_report_json(const struct slc_report *r, FILE *out)
+{
+	const struct slc_stream_stats *st = &r->stats;
+	json_t *o = json_object();
+	int err;
+
+	if (!o)
+		return -ENOMEM;
+	put_int(o, "bytes", st->bytes);
+	put_int(o, "samples", st->samples);
+	put_int(o, "samples_total", st->samples_total);
+	put_real(o, "seconds", r->seconds);
+	put_real(o, "bytes_per_second", per_second(r));
+	if (r->limit > 0) {
+		put_real(o, "limit_bytes_per_second", r->limit);
+		put_real(o, "fraction_of_limit", per_second(r) / r->limit);
+	} else {
+		json_object_set_new(o, "limit_bytes_per_second", json_null());
+		json_object_set_new(o, "fraction_of_limit", json_null());
+	}
+	put_int(o, "crc_errors", st->crc_errors);
+	put_int(o, "retries", st->retries);
+	put_int(o, "max_pinned_bytes", st->max_pinned_bytes);
+	json_object_set_new(o, "resume", json_string(r->resume));
+	json_object_set_new(o, "routes", routes_json(st));
+	put_int(o, "bytes_read", st->bytes_read);
+	put_int(o, "bytes_verified", st->bytes_verified);
+	json_object_set_new(o, "has_checksums",
+			    json_boolean(r->dataset.verified));
+	put_real(o, "wait_seconds", (double)st->wait_ns / 1e9);
+	put_real(o, "cpu_seconds", r->cpu_seconds);
+	put_real(o, "open_seconds", r->open_seconds);
+	put_int(o, "index_bytes", r->dataset.index_bytes);
+	json_object_set_new(o, "stopped", json_boolean(r->stopped));
+	if (r->error[0])
+		json_object_set_new(o, "error",
+				    json_stringn_nocheck(r->error,
+							 strlen(r->error)));
+	err = json_dumpf(o, out, JSON_COMPACT | JSON_REAL_PRECISION(9));
+	fputc('\n', out);
+	json_decref(o);
+	return err ? -ENOMEM : 0;
+}
+
+static void row(FILE *out, const char *name, const char *a, const char *b)
+{
+	fprintf(out, "  %-10s %s%s%s\n", name, a, *b ? "  " : "", b);
+}
+
+static void checksum_row(const struct slc_report *r, FILE *out)
+{
+	char text[160], n[48];
+
+	if (!r->crc) {
+		row(out, "checksums", "none, as asked", "");
+		return;
+	}
+	slc_human_bytes(n, sizeof(n), r->stats.bytes_verified);
+	if (r->dataset.verified)
+		snprintf(text, sizeof(text),
+			 "CRC32C, %s held against the manifest, %llu wrong", n,
+			 (unsigned long long)r->stats.crc_errors);
+	else
+		snprintf(text, sizeof(text),
+			 "CRC32C computed, unverified: no manifest (sluice pack makes one)");
+	row(out, "checksums", text, "");
+}
+
+void slc_report_table(const struct slc_report *r, FILE *out)
+{
+	const struct slc_stream_stats *st = &r->stats;
+	char a[64], b[64], c[64], text[256];
+
+	fprintf(out, "%s samples, %s in %s%s\n",
+		slc_human_count(a, sizeof(a), st->samples),
+		slc_human_bytes(b, sizeof(b), st->bytes),
+		slc_human_time(c, sizeof(c), (uint64_t)(r->seconds * 1e9)),
+		r->stopped ? " (stopped)" : "");
+	row(out, "rate", slc_human_rate(a, sizeof(a), per_second(r)), "");
+	if (r->limit > 0) {
+		snprintf(text, sizeof(text),
+			 "%.1f %% of %s, plain reads of the same files in this run",
+			 100 * per_second(r) / r->limit,
+			 slc_human_rate(a, sizeof(a), r->limit));
+		row(out, "limit", text, "");
+	}
+	checksum_row(r, out);
+	snprintf(text, sizeof(text), "%s of %s allowed",
+		 slc_human_bytes(a, sizeof(a), st->max_pinned_bytes),
+		 slc_human_bytes(b, sizeof(b), r->memory));
+	row(out, "pinned", text, "");
+	for (uint32_t i = 0; i < st->nroutes; i++) {
+		const struct slc_route_stat *rt = &st->routes[i];
+
+		snprintf(text, sizeof(text), "%s  %s",
+			 slc_route_name(rt->route),
+			 slc_human_bytes(a, sizeof(a), rt->bytes));
+		row(out, "route", text, rt->reason);
+	}
+	if (st->samples < st->samples_total)
+		row(out, "resume", r->resume, "");
+}
