@@ -44,8 +44,11 @@ static inline void put_le(struct bytes *b, uint64_t v, size_t n)
 
 static inline void put_zeros(struct bytes *b, size_t n)
 {
-	while (n--)
-		put(b, "", 1);
+	static const uint8_t zeros[4096];
+
+	for (; n > sizeof(zeros); n -= sizeof(zeros))
+		put(b, zeros, sizeof(zeros));
+	put(b, zeros, n);
 }
 
 static inline void set_le(struct bytes *b, size_t at, uint64_t v, size_t n)
