@@ -155,9 +155,11 @@ void slc_st_index_fini(struct slc_st_index *index)
 int64_t slc_st_index_find(const struct slc_st_index *index, const char *tensor)
 {
 	struct slc_st_entry key = { .tensor = (char *)(uintptr_t)tensor };
-	const struct slc_st_entry *at =
-		bsearch(&key, index->entries, index->nentries,
-			sizeof(*index->entries), by_tensor);
+	const struct slc_st_entry *at;
 
+	if (!index->nentries)
+		return -1;
+	at = bsearch(&key, index->entries, index->nentries,
+		     sizeof(*index->entries), by_tensor);
 	return at ? (int64_t)at->file : -1;
 }
