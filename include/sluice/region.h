@@ -50,7 +50,8 @@ struct slc_region_info {
 	uint64_t page_size;   /* got, bytes */
 	uint32_t page_kind;   /* enum slc_page_kind */
 	uint32_t pin_kind;    /* enum slc_pin_kind */
-	int32_t node;	      /* bound to; -1 when the machine has no NUMA */
+	int32_t node;	      /* bound to, or aimed at when `reason` says
+				 that binding was refused; -1 without NUMA */
 	uint32_t threads;     /* that touched it */
 	uint64_t populate_ns; /* from mmap to pinned */
 	int memfd;	      /* owned by the region, -1 if it has none */
@@ -75,9 +76,11 @@ struct slc_residency {
  * populated, each with a sentence in slc_region_info.reason and the log,
  * unless SLC_REGION_STRICT makes the first step an error.
  *
- * Returns 0; -EINVAL (len 0, page size, flags, node), -ENOMEM, -EPERM
- * (RLIMIT_MEMLOCK under STRICT), -E2BIG. Any thread; the caller's affinity and
- * memory policy are as before when it returns.
+ * Returns 0; -EINVAL (len 0, page size, flags, node), -ENOMEM (also when the
+ * machine or a cgroup has less room: asked before, since past it comes the OOM
+ * killer), -EPERM (RLIMIT_MEMLOCK or mbind under STRICT), -EMFILE, -EHWPOISON,
+ * -E2BIG. Any thread; the caller's affinity and memory policy are as before
+ * when it returns.
  */
 int slc_region_alloc(struct slc_ctx *ctx, const struct slc_region_attr *attr,
 		     struct slc_region **out);
@@ -100,7 +103,8 @@ int slc_region_query(const struct slc_region *region,
 
 /*
  * Asks move_pages(2) where every page is. Time grows with the number of pages
- * (about 0.1 us each). 0, -ENOSYS, -ENOMEM, -EINVAL. Any thread.
+ * (about 0.1 us each). 0, -ENOSYS, -EPERM (a container's filter), -ENOMEM,
+ * -EINVAL. Any thread.
  */
 int slc_region_verify(const struct slc_region *region,
 		      struct slc_residency *out);

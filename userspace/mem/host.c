@@ -21,6 +21,7 @@
 #include "base/ctx.h"
 #include "mem/node.h"
 #include "mem/pages.h"
+#include "mem/room.h"
 #include "mem/touch.h"
 
 #ifndef MFD_HUGE_SHIFT
@@ -269,7 +270,7 @@ static int pin(struct try *t)
 			       r->len / 1024);
 }
 
-static int populate(struct try *t)
+static int touch_all(struct try *t, bool collapse)
 {
 	struct slc_region *r = t->r;
 	bool shared = t->attr->flags & SLC_REGION_SHARED;
@@ -277,7 +278,7 @@ static int populate(struct try *t)
 		.addr = r->addr,
 		.len = r->len,
 		.base_page = t->base_page,
-		.collapse = shared && t->rung->kind == SLC_PAGE_THP,
+		.collapse = collapse,
 		.may_fault = t->rung->kind != SLC_PAGE_HUGETLB && !shared,
 		.cpus = &t->cpus,
 		.threads = t->threads,
@@ -294,6 +295,12 @@ static int populate(struct try *t)
 	return err;
 }
 
+static int populate(struct try *t)
+{
+	return touch_all(t, t->attr->flags & SLC_REGION_SHARED &&
+				    t->rung->kind == SLC_PAGE_THP);
+}
+
 /* Says it when the kernel gave fewer huge pages than asked. */
 static int check_thp(struct try *t)
 {
@@ -303,6 +310,11 @@ static int check_thp(struct try *t)
 
 	r->all_huge = false;
 	err = slc_thp_bytes(r->addr, r->len, &huge);
+	if (!err && huge < r->len && !(t->attr->flags & SLC_REGION_SHARED)) {
+		/* A fault gives up early; a collapse compacts memory first. */
+		touch_all(t, true);
+		err = slc_thp_bytes(r->addr, r->len, &huge);
+	}
 	if (err)
 		return slc_region_step(r, -EOPNOTSUPP,
 				       "/proc/self/smaps cannot be read (%s): how much is in huge pages is unknown",
@@ -390,7 +402,8 @@ static int climb(struct try *t)
 	uint64_t page = t->rung->page_size ? t->rung->page_size : t->base_page;
 	size_t said = strlen(r->info.reason);
 	const char *doing;
-	uint64_t len, room;
+	struct slc_room room;
+	uint64_t len;
 	int err;
 
 	if (!slc_align_up(t->attr->len, page, &len) || len > INT64_MAX)
@@ -399,11 +412,12 @@ static int climb(struct try *t)
 				t->attr->len);
 	if (look(t, len))
 		return 1;
-	room = slc_memory_available();
-	if (t->rung->kind != SLC_PAGE_HUGETLB && room && len > room)
+	/* Past the room is the OOM killer, not an error of the kernel. */
+	slc_room(&room);
+	if (t->rung->kind != SLC_PAGE_HUGETLB && len > room.bytes)
 		return slc_fail(r->ctx, -ENOMEM,
-				"%.0f MiB asked, but this machine has %.0f MiB to spare: ask for less",
-				MIB(len), MIB(room));
+				"%.0f MiB asked, but %s leaves %.0f MiB: ask for less",
+				MIB(len), room.who, MIB(room.bytes));
 	r->info.page_size = page;
 	r->info.page_kind = t->rung->kind;
 	r->all_huge = t->rung->kind == SLC_PAGE_HUGETLB;

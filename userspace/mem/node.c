@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* NUMA nodes as sysfs tells them. */
 #include "mem/node.h"
+#include "mem/room.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -131,15 +132,6 @@ static uint64_t field_kib(const char *text, const char *name)
 	const char *p = strstr(text, name);
 
 	return p ? strtoull(p + strlen(name), NULL, 10) : 0;
-}
-
-uint64_t slc_memory_available(void)
-{
-	char text[4096];
-
-	if (slc_text_read("/proc/meminfo", text, sizeof(text)))
-		return 0;
-	return 1024 * field_kib(text, "MemAvailable:");
 }
 
 uint64_t slc_node_available(int node)

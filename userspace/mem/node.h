@@ -42,8 +42,7 @@ int slc_node_of_caller(void);
  */
 unsigned int slc_node_cpus(int node, struct slc_bits *out);
 
-/* Bytes to be had without swapping; 0 if unknown. */
-uint64_t slc_memory_available(void);
+/* Bytes to be had on the node without swapping; 0 if unknown. */
 uint64_t slc_node_available(int node);
 
 #endif

@@ -40,7 +40,7 @@ static int advise(void *addr, uint64_t len, int what)
 
 	do
 		err = madvise(addr, len, what) ? -errno : 0;
-	while (err == -EINTR || err == -EAGAIN);
+	while (err == -EINTR);
 	return err;
 }
 
@@ -53,15 +53,19 @@ static void fault_in(const struct slc_touch *t, uint64_t off, uint64_t len)
 		p[i] = 0;
 }
 
+/*
+ * One base page in each 2 MiB, which is what a collapse starts from; then one
+ * call for all, as each call makes every CPU drain its lists of new pages.
+ * What it refuses gets base pages afterwards, and is counted by the caller.
+ */
 static void collapse(const struct slc_touch *t, uint64_t off, uint64_t len)
 {
-	for (uint64_t i = off; i + SLC_2M <= off + len; i += SLC_2M) {
+	len -= len % SLC_2M;
+	for (uint64_t i = off; i < off + len; i += SLC_2M)
 		if (advise(t->addr + i, t->base_page, MADV_POPULATE_WRITE))
 			return;
-		/* Refused: base pages are faulted in, and counted afterwards. */
-		if (advise(t->addr + i, SLC_2M, MADV_COLLAPSE) == -EINVAL)
-			return;
-	}
+	if (len)
+		advise(t->addr + off, len, MADV_COLLAPSE);
 }
 
 static int touch_chunk(const struct slc_touch *t, uint64_t off, uint64_t len)

@@ -14,14 +14,15 @@ struct slc_touch {
 	uint64_t len;
 	size_t base_page;
 	/*
-	 * A 2 MiB step that is collapsed into one huge page as soon as it has
-	 * its first base page: how shared memory gets huge pages where
-	 * shmem_enabled is "never".
+	 * Also ask for huge pages 2 MiB by 2 MiB, as soon as one base page is
+	 * there: how shared memory gets them where shmem_enabled is "never",
+	 * and private memory where it is fragmented.
 	 */
 	bool collapse;
 	/*
-	 * Nothing but a plain fault is left on a kernel before 5.14. It must
-	 * not be done to memory where a fault may be SIGBUS (hugetlb).
+	 * Nothing but writing a zero is left on a kernel before 5.14. It must
+	 * not be done to memory that is not new, nor to memory where a fault
+	 * may be SIGBUS (hugetlb).
 	 */
 	bool may_fault;
 	const struct slc_bits *cpus; /* the threads stay on these */
