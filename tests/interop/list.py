@@ -1,0 +1,371 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""sluice stream --list against readers made of Python's own modules.
+
+KTAP on stdout; exit 0, 1 or 4. SLUICE and MKDATA name the programs.
+"""
+import ctypes
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tarfile
+import tempfile
+
+SLUICE = os.environ.get("SLUICE", "build/sluice")
+MKDATA = os.environ.get("MKDATA", "build/mkdata")
+LIBRARY = os.path.join(os.path.dirname(SLUICE), "libsluice.so.0")
+BYTES = "12M"
+
+
+class Skip(Exception):
+    """This cannot run here, and why."""
+
+
+# ---- CRC32C: by definition, and by the library once it agrees ----
+
+def make_table():
+    table = []
+    for n in range(256):
+        for _ in range(8):
+            n = n >> 1 ^ (0x82F63B78 if n & 1 else 0)
+        table.append(n)
+    return table
+
+
+TABLE = make_table()
+
+
+def crc_slow(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = crc >> 8 ^ TABLE[(crc ^ byte) & 0xFF]
+    return crc ^ 0xFFFFFFFF
+
+
+def load_crc():
+    try:
+        lib = ctypes.CDLL(os.path.abspath(LIBRARY))
+    except OSError:
+        return crc_slow
+    lib.slc_crc32c.restype = ctypes.c_uint32
+    lib.slc_crc32c.argtypes = [ctypes.c_uint32, ctypes.c_char_p, ctypes.c_uint64]
+    for data in (b"", b"123456789", bytes(range(256)) * 33):
+        assert lib.slc_crc32c(0, data, len(data)) == crc_slow(data)
+    return lambda data: lib.slc_crc32c(0, bytes(data), len(data))
+
+
+crc32c = load_crc()
+
+
+def line(key, payload):
+    return "%s\t%d\t%08x" % (key, len(payload), crc32c(payload))
+
+
+# ---- the readers: lists of lines, in the order of the shards ----
+
+def read(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def below(folder, ending):
+    found = []
+    for root, _, names in os.walk(folder):
+        found += [os.path.join(root, n) for n in names if n.endswith(ending)]
+    return sorted(found, key=os.fsencode)
+
+
+def megatron(folder):
+    out = []
+    for path in below(folder, ".idx"):
+        idx, data = read(path), read(path[:-4] + ".bin")
+        assert idx[:9] == b"MMIDIDX\0\0"
+        version, code, count, docs = struct.unpack_from("<QBQQ", idx, 9)
+        assert version == 1
+        size = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 8, 7: 4, 8: 2}[code]
+        lengths = struct.unpack_from("<%di" % count, idx, 34)
+        starts = struct.unpack_from("<%dq" % count, idx, 34 + 4 * count)
+        for i in range(count):
+            out.append(line(i, data[starts[i]:starts[i] + lengths[i] * size]))
+    return out
+
+
+def webdataset(folder):
+    out = []
+    for path in below(folder, ".tar") + below(folder, ".tar.gz"):
+        last, parts = None, []
+        with tarfile.open(path) as tar:
+            for member in tar:
+                m = re.match(r"^((?:.*/|)[^.]+)[.]([^/]*)$", member.name)
+                if not member.isfile() or not m:
+                    continue
+                if re.match(r"__[^/]*__($|/)", member.name):
+                    continue
+                if m.group(1) != last and parts:
+                    out.append(line(last, b"".join(parts)))
+                    parts = []
+                last = m.group(1)
+                parts.append(tar.extractfile(member).read())
+        if parts:
+            out.append(line(last, b"".join(parts)))
+    return out
+
+
+def inflate_zstd(path):
+    if not shutil.which("zstd"):
+        raise Skip("no zstd command to inflate with")
+    return subprocess.run(["zstd", "-dcq", path], check=True,
+                          stdout=subprocess.PIPE).stdout
+
+
+def mds(folder):
+    out = []
+    with open(os.path.join(folder, "index.json")) as f:
+        index = json.load(f)
+    for shard in index["shards"]:
+        if shard["zip_data"]:
+            raw = inflate_zstd(os.path.join(folder, shard["zip_data"]["basename"]))
+        else:
+            raw = read(os.path.join(folder, shard["raw_data"]["basename"]))
+        count, = struct.unpack_from("<I", raw)
+        bounds = struct.unpack_from("<%dI" % (count + 1), raw, 4)
+        for i in range(count):
+            out.append(line(len(out), raw[bounds[i]:bounds[i + 1]]))
+    return out
+
+
+def safetensors(folder):
+    out = []
+    for path in below(folder, ".safetensors"):
+        raw = read(path)
+        size, = struct.unpack_from("<Q", raw)
+        header = json.loads(raw[8:8 + size])
+        header.pop("__metadata__", None)
+        for name, t in sorted(header.items(), key=lambda x: x[1]["data_offsets"]):
+            begin, end = t["data_offsets"]
+            out.append(line(name, raw[8 + size + begin:8 + size + end]))
+    return out
+
+
+def npy(folder):
+    out = []
+    for path in below(folder, ".npy"):
+        raw = read(path)
+        assert raw[:6] == b"\x93NUMPY"
+        wide = raw[6] > 1
+        size, = struct.unpack_from("<I" if wide else "<H", raw, 8)
+        base = (12 if wide else 10) + size
+        header = eval(raw[base - size:base], {"__builtins__": {}})
+        item = int(re.sub(r"[^0-9]", "", header["descr"]))
+        shape = header["shape"]
+        row = item
+        for d in shape[1:]:
+            row *= d
+        assert not header["fortran_order"]
+        for i in range(shape[0]):
+            out.append(line(i, raw[base + i * row:base + (i + 1) * row]))
+    return out
+
+
+def raw_records(path, record):
+    data = read(path)
+    return [line(i, data[i * record:(i + 1) * record])
+            for i in range(len(data) // record)]
+
+
+# ---- the command ----
+
+def listed(*args):
+    p = subprocess.run([SLUICE, "stream", *args, "--list"], stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, timeout=120)
+    if p.returncode:
+        raise AssertionError("exit %d: %s" % (p.returncode, p.stderr.decode()))
+    return p.stdout.decode().splitlines()
+
+
+def same(got, want, what):
+    if got == want:
+        return
+    for i, (g, w) in enumerate(zip(got, want)):
+        if g != w:
+            raise AssertionError("%s: line %d is %r, Python says %r" % (what, i, g, w))
+    raise AssertionError("%s: %d lines, Python has %d" % (what, len(got), len(want)))
+
+
+FORMATS = {
+    "megatron": megatron,
+    "webdataset": webdataset,
+    "webdataset-gz": webdataset,
+    "mds": mds,
+    "mds-zstd": mds,
+    "safetensors": safetensors,
+    "npy": npy,
+}
+
+TESTS = []
+
+
+def test(f):
+    TESTS.append((f.__name__, f))
+    return f
+
+
+def in_order(name, reader):
+    def run(data):
+        want = reader(os.path.join(data, name))
+        assert want, "Python finds no samples"
+        same(listed(os.path.join(data, name), "--shuffle", "none"), want, name)
+    TESTS.append(("%s_in_order_is_what_python_reads" % name.replace("-", "_"), run))
+
+
+def shuffled(name, reader):
+    def run(data):
+        path = os.path.join(data, name)
+        want = reader(path)
+        one = listed(path, "--shuffle", "full", "--seed", "7")
+        same(sorted(one), sorted(want), "full shuffle, every sample once")
+        if len(want) > 4:
+            assert one != want, "a full shuffle left the order as it was"
+        same(listed(path, "--shuffle", "full", "--seed", "7"), one, "the same seed")
+        if len(want) > 4:
+            other = listed(path, "--shuffle", "full", "--seed", "7", "--epoch", "1")
+            assert other != one, "another epoch gave the same order"
+    TESTS.append(("%s_shuffled_is_complete_and_repeatable" % name.replace("-", "_"), run))
+
+
+for format_name, format_reader in FORMATS.items():
+    in_order(format_name, format_reader)
+    shuffled(format_name, format_reader)
+
+
+@test
+def ranks_share_the_order_of_one(data):
+    path = os.path.join(data, "webdataset")
+    whole = listed(path, "--shuffle", "full", "--seed", "3")
+    for world in (2, 3, 7):
+        for rank in range(world):
+            part = listed(path, "--shuffle", "full", "--seed", "3",
+                          "--rank", str(rank), "--world", str(world))
+            same(part, whole[rank::world], "rank %d of %d" % (rank, world))
+
+
+def write_npy(path, rows, seed):
+    header = "{'descr': '<u4', 'fortran_order': False, 'shape': (%d, 25), }" % rows
+    header += " " * (117 - len(header)) + "\n"
+    with open(path, "wb") as f:
+        f.write(b"\x93NUMPY\1\0" + struct.pack("<H", 118) + header.encode())
+        f.write(struct.pack("<%dI" % (rows * 25),
+                            *((i * 2654435761 + seed) & 0xFFFFFFFF for i in range(rows * 25))))
+
+
+@test
+def shard_shuffle_permutes_shards_and_keeps_each_in_order(data):
+    path = os.path.join(data, "many")
+    os.makedirs(path, exist_ok=True)
+    for i in range(9):
+        write_npy(os.path.join(path, "part%d.npy" % i), 3 + 2 * i, i)
+    want = npy(path)
+    same(listed(path, "--shuffle", "none"), want, "no shuffle")
+    got = listed(path, "--shuffle", "shard", "--seed", "5")
+    same(sorted(got), sorted(want), "every sample once")
+    assert got != want, "the shards stayed in order"
+    shards, left = [], got
+    while left:
+        end = 1 + next((i for i, l in enumerate(left[1:]) if l.startswith("0\t")),
+                       len(left) - 1)
+        shards.append(left[:end])
+        left = left[end:]
+    same(sorted(shards, key=len), [want[i * (i + 2):(i + 1) * (i + 3)] for i in range(9)],
+         "each shard whole and in order")
+    same(sorted(listed(path, "--shuffle", "full")), sorted(want), "full")
+
+
+@test
+def raw_records_are_cut_by_size(data):
+    path = below(os.path.join(data, "megatron"), ".bin")[0]
+    copy = os.path.join(data, "records.dat")
+    with open(copy, "wb") as f:
+        f.write(read(path)[:1000 * 300])
+    same(listed(copy, "--format", "raw", "--record", "300"),
+         raw_records(copy, 300), "raw")
+    same(sorted(listed(copy, "--format", "raw", "--record", "300", "--shuffle", "full")),
+         sorted(raw_records(copy, 300)), "raw, shuffled")
+
+
+@test
+def sync_engine_and_small_memory_give_the_same_list(data):
+    path = os.path.join(data, "npy")
+    want = listed(path, "--shuffle", "full")
+    os.environ["SLC_ENGINE"] = "sync"
+    try:
+        same(listed(path, "--shuffle", "full"), want, "SLC_ENGINE=sync")
+    finally:
+        del os.environ["SLC_ENGINE"]
+    same(listed(path, "--shuffle", "full", "--memory", "8M"), want, "--memory 8M")
+    same(listed(path, "--shuffle", "full", "--depth", "1"), want, "--depth 1")
+
+
+@test
+def a_manifest_gives_the_same_list_and_json_counts(data):
+    path = os.path.join(data, "webdataset")
+    manifest = os.path.join(data, "web.slc.json")
+    subprocess.run([SLUICE, "pack", path, "-o", manifest], check=True, timeout=120,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    want = listed(path, "--shuffle", "full")
+    same(listed(manifest, "--shuffle", "full"), want, "manifest")
+    p = subprocess.run([SLUICE, "stream", manifest, "--verify", "--json"], check=True,
+                       timeout=120, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    d = json.loads(p.stdout)
+    for key in ("bytes", "samples", "seconds", "bytes_per_second",
+                "limit_bytes_per_second", "fraction_of_limit", "crc_errors",
+                "max_pinned_bytes", "resume", "routes"):
+        assert key in d, "no %r in the JSON" % key
+    assert d["samples"] == len(want)
+    assert d["bytes"] == sum(int(l.split("\t")[1]) for l in want)
+    assert d["crc_errors"] == 0
+    assert 0 < d["max_pinned_bytes"] <= 256 << 20
+    assert sum(r["bytes"] for r in d["routes"]) >= d["bytes"]
+    for r in d["routes"]:
+        assert set(r) >= {"route", "bytes", "reason"}, r
+
+
+def main():
+    wanted = sys.argv[1:]
+    tests = [t for t in TESTS if not wanted or any(w in t[0] for w in wanted)]
+    print("KTAP version 1\n1..%d" % len(tests), flush=True)
+    failed = passed = 0
+    with tempfile.TemporaryDirectory(prefix="slc-list-") as data:
+        why = None
+        if not os.access(MKDATA, os.X_OK):
+            why = "no %s: make data" % MKDATA
+        elif "stream " not in subprocess.run([SLUICE, "--help"], text=True,
+                                             stdout=subprocess.PIPE).stdout:
+            why = "%s has no command stream" % SLUICE
+        else:
+            subprocess.run([MKDATA, data, "--bytes", BYTES], check=True,
+                           stdout=subprocess.DEVNULL)
+        for n, (name, run) in enumerate(tests, 1):
+            try:
+                if why:
+                    raise Skip(why)
+                run(data)
+            except Skip as e:
+                print("ok %d %s # SKIP %s" % (n, name, e), flush=True)
+                continue
+            except (AssertionError, subprocess.SubprocessError, OSError) as e:
+                failed += 1
+                for text in str(e).splitlines() or [repr(e)]:
+                    print("# " + text)
+                print("not ok %d %s" % (n, name), flush=True)
+                continue
+            passed += 1
+            print("ok %d %s" % (n, name), flush=True)
+    return 1 if failed else 0 if passed else 4
+
+
+if __name__ == "__main__":
+    sys.exit(main())
