@@ -9,7 +9,7 @@
 
 /* -EAGAIN and -EINTR in a row: at once, then after a growing pause. */
 #define TRIES_AT_ONCE 3
-#define TRIES_MAX 120
+#define TRIES_MAX 64 /* about 3 s */
 #define PAUSE_NS 1000000ll	/* doubled up to */
 #define PAUSE_MAX_NS 50000000ll
 
@@ -321,8 +321,8 @@ static void go_buffered(struct slc_queue *q, struct slc_io *io,
 {
 	struct slc_mv *mv = io->mv;
 
-	if (!mv->why[0])
-		mv->why = why;
+	if (mv->why != why)
+		mv->why = slc_reason_join(q->att.reasons, mv->why, why, "", "");
 	mv->buffered += io->need - io->head;
 	if (io->bounced)
 		mv->bounced -= io->need - io->head;
@@ -398,6 +398,16 @@ static void go_on(struct slc_queue *q, struct slc_io *io)
 	start(q, io);
 }
 
+/* The move has failed already: this may be at a lower offset. */
+static void also_failed(struct slc_queue *q, struct slc_io *io, int32_t res)
+{
+	if (!res && !io->write)
+		end_of_file(q, io);
+	else if (res < 0 && res != -EAGAIN && res != -EINTR &&
+		 res != -ECANCELED)
+		fail(q, io->mv, res, io->off + io->have);
+}
+
 static void landed_whole(struct slc_queue *q, struct slc_io *io)
 {
 	if (io->bounced)
@@ -423,6 +433,7 @@ void slc_flight_landed(struct slc_queue *q, struct slc_io *io, int32_t res)
 	    io->have + (uint32_t)res >= io->need) {
 		landed_whole(q, io);
 	} else if (mv->err) {
+		also_failed(q, io, res);
 		free_io(q, io);
 	} else if (mv->asked) {
 		fail(q, mv, -ECANCELED, io->off + io->have);
