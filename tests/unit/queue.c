@@ -121,10 +121,7 @@ static struct slc_done move(struct ktap_fixture_queue *self,
 
 static bool all(const unsigned char *p, unsigned char value, size_t n)
 {
-	while (n--)
-		if (*p++ != value)
-			return false;
-	return true;
+	return !n || (*p == value && !memcmp(p, p + 1, n - 1));
 }
 
 /*
