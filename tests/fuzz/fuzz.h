@@ -39,12 +39,13 @@ static inline int64_t fuzz_forward_read(struct slc_source *src, uint64_t off,
 
 	if (off < f->read_to)
 		return -ESPIPE;
-	if (off >= f->size)
-		return 0;
-	if (len > f->size - off)
-		len = f->size - off;
-	memcpy(buf, f->bytes + off, len);
-	f->read_to = off + len;
+	if (off >= f->size || len > f->size - off) {
+		len = off >= f->size ? 0 : f->size - off;
+		f->base.size = f->size; /* its end was seen */
+	}
+	if (len)
+		memcpy(buf, f->bytes + off, len);
+	f->read_to = len ? off + len : f->read_to;
 	return (int64_t)len;
 }
 
