@@ -213,7 +213,6 @@ int slc_stream_key(struct slc_stream *s, const struct slc_view *v, char *buf,
 	const struct slc_shard *sh;
 	struct slc_piece piece;
 	uint64_t pos = 0;
-	size_t len;
 	int got;
 
 	if (v->sample >= s->ds->nsamples || !n)
@@ -226,13 +225,8 @@ int slc_stream_key(struct slc_stream *s, const struct slc_view *v, char *buf,
 	got = piece_of(s, v, &pos, &piece);
 	if (got < 0)
 		return got;
-	len = got ? piece.key_len : 0;
-	if (len > n - 1)
-		len = n - 1;
-	if (len)
-		memcpy(buf, piece.key, len);
-	buf[len] = '\0';
-	return got ? (int)piece.key_len : 0;
+	buf[0] = '\0';
+	return got ? (int)slc_piece_key(&piece, buf, n) : 0;
 }
 
 int slc_stream_members(struct slc_stream *s, const struct slc_view *v,
