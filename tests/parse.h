@@ -14,6 +14,19 @@
 #include "ktap.h"
 #include "nthfail.h"
 
+/* gcc defines the first two, clang has the feature test. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
+	__has_feature(memory_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
 /* Bytes that grow. */
 struct blob {
 	uint8_t *at;
