@@ -203,6 +203,30 @@ static int add_found(struct slc_ctx *ctx, const char *path, const char *idx,
 }
 
 /*
+ * An index without its data: what is wrong with the index itself comes before
+ * what it lacks. Never 0.
+ */
+static int lone_idx(struct slc_ctx *ctx, const char *path, const char *data)
+{
+	struct slc_diag diag = { .off = 0 };
+	struct slc_table table = { 0 };
+	struct slc_source_file src;
+	struct slc_parse in = { .src = &src.base, .data_size = INT64_MAX };
+	int err = slc_source_file_open(ctx, path, &src);
+
+	if (err)
+		return err;
+	err = slc_format_megatron.parse(&in, &table, &diag);
+	slc_table_fini(&table);
+	slc_source_file_close(&src);
+	if (err)
+		return slc_fail_parse(ctx, err, path, "megatron", &diag);
+	return slc_fail(ctx, -ENOENT,
+			"%s is a Megatron index, and its data %s is missing",
+			path, data);
+}
+
+/*
  * Either file of a pair stands for both; in a folder the .idx brings the pair
  * and the .bin is passed over. 1 taken, 0 no pair.
  */
@@ -227,13 +251,11 @@ static int take_pair(struct slc_ctx *ctx, const char *path,
 	both = exists(other);
 	if (is_idx) {
 		/* Other tools write .idx files too. */
-		if (!both && !forced &&
+		if (!both && in_folder && !forced &&
 		    !starts_with(head, megatron_magic, sizeof(megatron_magic)))
 			err = 0;
 		else if (!both)
-			err = slc_fail(ctx, -ENOENT,
-				       "%s is a Megatron index, and its data %s is missing",
-				       path, other);
+			err = lone_idx(ctx, path, other);
 	} else if (!both) {
 		err = 0;
 		if (!in_folder)

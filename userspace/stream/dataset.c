@@ -264,7 +264,13 @@ void slc_shard_describe(const struct slc_shard *sh, uint64_t local,
 	slc_table_span(t, local, &info->off, &info->len);
 	info->dtype = t->dtype;
 	info->ndim = 0;
-	if (t->kind == SLC_TABLE_TENSORS) {
+	if (t->fortran) {
+		info->off = t->base;
+		info->len = t->n * t->stride;
+		info->ndim = t->ndim + 1;
+		info->shape[0] = t->n;
+		memcpy(info->shape + 1, t->shape, t->ndim * sizeof(*t->shape));
+	} else if (t->kind == SLC_TABLE_TENSORS) {
 		const struct slc_tensor *x = &t->tensors[local];
 
 		info->dtype = t->format->dtype_name(x->dtype);

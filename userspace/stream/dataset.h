@@ -63,7 +63,11 @@ int slc_shard_index(struct slc_ctx *ctx, struct slc_found *found,
 		    struct slc_shard *sh);
 void slc_shard_fini(struct slc_shard *sh);
 
-/* What the index knows of sample `local`, all but its shard and key. */
+/*
+ * What the index knows of sample `local`, all but its shard and key. An array
+ * in Fortran order (table.fortran) has no rows to describe: sample 0 is then
+ * all of it.
+ */
 void slc_shard_describe(const struct slc_shard *sh, uint64_t local,
 			struct slc_sample_info *info);
 

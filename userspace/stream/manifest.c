@@ -28,19 +28,9 @@ static int feed_crc(const char *bytes, size_t n, void *user)
 
 int slc_manifest_crc(const json_t *root, uint32_t *crc)
 {
-	json_t *rest = json_copy((json_t *)(uintptr_t)root);
-
-	if (!rest)
-		return -ENOMEM;
-	json_object_del(rest, "crc32c");
 	*crc = 0;
-	if (json_dump_callback(rest, feed_crc, crc,
-			       JSON_COMPACT | JSON_SORT_KEYS)) {
-		json_decref(rest);
-		return -ENOMEM;
-	}
-	json_decref(rest);
-	return 0;
+	return json_dump_callback(root, feed_crc, crc,
+				  JSON_COMPACT | JSON_SORT_KEYS) ? -ENOMEM : 0;
 }
 
 /* ---- one value ---- */
@@ -320,13 +310,14 @@ static int check_sums(struct reading *r, const json_t *root,
 	return err;
 }
 
-static int check_own_crc(struct reading *r, const json_t *root)
+static int check_own_crc(struct reading *r, json_t *root)
 {
 	uint32_t said, crc;
 	int err = get_crc(r, root, "crc32c", &said);
 
 	if (err)
 		return err;
+	json_object_del(root, "crc32c");
 	if (slc_manifest_crc(root, &crc))
 		return slc_fail(r->ctx, -ENOMEM, "no memory to read %s",
 				r->path);
@@ -336,7 +327,7 @@ static int check_own_crc(struct reading *r, const json_t *root)
 	return 0;
 }
 
-static int take_root(struct reading *r, const json_t *root,
+static int take_root(struct reading *r, json_t *root,
 		     struct slc_finds *finds)
 {
 	const json_t *shards = json_object_get(root, "shards"), *shard;
@@ -396,7 +387,9 @@ int slc_manifest_take(struct slc_ctx *ctx, const char *path,
 		return err;
 	root = json_loadb((char *)bytes, len, JSON_REJECT_DUPLICATES, &error);
 	free(bytes);
-	if (!root && json_error_code(&error) == json_error_out_of_memory)
+	/* Where it has no memory it often has no words either. */
+	if (!root && (!error.text[0] ||
+		      json_error_code(&error) == json_error_out_of_memory))
 		return slc_fail(ctx, -ENOMEM, "no memory to read %s", path);
 	if (!root) {
 		struct slc_diag diag;

@@ -7,8 +7,9 @@
 #include <stdint.h>
 
 /*
- * The CRC32C of the manifest itself: of all but its "crc32c", compact and with
- * sorted keys, so that laying the text out anew does not matter. 0, -ENOMEM.
+ * The CRC32C of the manifest itself, whose "crc32c" was taken out or is not yet
+ * in: of the compact text with sorted keys, so that laying it out anew does not
+ * matter. 0, -ENOMEM.
  */
 int slc_manifest_crc(const json_t *root, uint32_t *crc);
 

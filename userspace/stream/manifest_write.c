@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/ctx.h"
+#include "format/json.h"
 #include "stream/crcfile.h"
 #include "stream/listing.h"
 #include "stream/manifest.h"
@@ -64,6 +65,7 @@ static int put_path(struct slc_ctx *ctx, json_t *obj, const char *folder,
 	char *real = real_beside(path);
 	const char *text = real;
 	json_t *v;
+	bool utf8;
 
 	if (!real)
 		return slc_fail(ctx, -errno, "cannot find the folder of %s: %s",
@@ -71,7 +73,10 @@ static int put_path(struct slc_ctx *ctx, json_t *obj, const char *folder,
 	if (!strncmp(real, folder, strlen(folder)))
 		text += strlen(folder);
 	v = json_string(text);
+	utf8 = slc_utf8_check(text, strlen(text)) == strlen(text);
 	free(real);
+	if (!v && utf8)
+		return -ENOMEM;
 	if (!v)
 		return slc_fail(ctx, -EILSEQ,
 				"%s: its name is not UTF-8, which JSON needs: rename it",
@@ -328,10 +333,11 @@ static int write_json(struct slc_ctx *ctx, const json_t *root,
 	return err;
 }
 
-/* Leaves *file (malloc'd), the path of the checksum file. */
+/* Leaves *file (malloc'd), the path of the checksum file; *existed: one of
+ * the same content was there already. */
 static int write_crcs(struct slc_dataset *ds, const struct slc_packed *packed,
-		      const char *path, char **file, uint64_t *bytes,
-		      uint32_t *crc)
+		      const char *path, char **file, bool *existed,
+		      uint64_t *bytes, uint32_t *crc)
 {
 	struct slc_crcfile_shard *v;
 	struct slc_atomic_file f;
@@ -362,9 +368,10 @@ static int write_crcs(struct slc_dataset *ds, const struct slc_packed *packed,
 		err = slc_fail(ds->ctx, -ENOMEM, "no memory for a manifest");
 		goto free_v;
 	}
+	*existed = !access(*file, F_OK);
 	err = slc_atomic_commit(&f, *file);
 	if (err) {
-		if (f.renamed)
+		if (f.renamed && !*existed)
 			unlink(*file);
 		free(*file);
 		*file = NULL;
@@ -402,16 +409,17 @@ int slc_manifest_write(struct slc_dataset *ds, const struct slc_packed *packed,
 		       const char *path)
 {
 	char *old = old_crcfile(ds->ctx, path), *file = NULL;
-	bool renamed = false;
+	bool renamed = false, existed = false;
 	uint64_t bytes = 0;
 	uint32_t crc = 0;
 	int err;
 
-	err = write_crcs(ds, packed, path, &file, &bytes, &crc);
+	err = write_crcs(ds, packed, path, &file, &existed, &bytes,
+			 &crc);
 	if (err)
 		goto free_old;
 	err = write_manifest(ds, packed, path, file, bytes, crc, &renamed);
-	if (!renamed && !(old && !strcmp(old, file)))
+	if (!renamed && !existed)
 		unlink(file);
 	if (renamed && old && strcmp(old, file) && unlink(old) < 0 &&
 	    errno != ENOENT)

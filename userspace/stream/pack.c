@@ -367,6 +367,11 @@ int slc_dataset_pack(struct slc_dataset *ds, const char *path,
 				": no flag is known", a.flags);
 	/* Before hours of reading, not after. */
 	err = slc_manifest_may_write(ds->ctx, path);
+	for (uint64_t i = 0; i < ds->nshards && !err; i++)
+		if (ds->shards[i].table.fortran)
+			err = slc_fail(ds->ctx, -EINVAL,
+				       "%s is in Fortran order, so its rows are not contiguous: save it in C order (numpy.ascontiguousarray)",
+				       ds->shards[i].path);
 	if (err)
 		return err;
 	p.packed = calloc(ds->nshards ? ds->nshards : 1, sizeof(*p.packed));
