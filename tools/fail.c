@@ -31,6 +31,7 @@ static int exit_code(int err)
 	case -EBADMSG:
 	case -EINVAL:
 	case -ENOENT:
+	case -EEXIST:
 	case -ENOTDIR:
 	case -EISDIR:
 	case -EACCES:

@@ -19,6 +19,10 @@ struct command {
 
 /* In the order of --help. A command is here when its file is in tools/. */
 static const struct command commands[] = {
+	{ "inspect", "lists the tensors or samples in files",
+	  "inspect model.safetensors", slc_cmd_inspect },
+	{ "pack", "writes a manifest with checksums of files",
+	  "pack /data/train -o /data/train.slc.json", slc_cmd_pack },
 	{ "stream", "samples in order into pinned memory, and the rate",
 	  "stream data.slc.json --shuffle full --seed 1", slc_cmd_stream },
 	{ "bench pin", "times pinned memory beside other ways to it",

@@ -1,0 +1,82 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# sluice pack: what it writes, and what it leaves when it does not.
+. "$(dirname "$0")/../ktap.sh"
+
+records() { # file count
+	head -c $(($2 * 512)) /dev/urandom >"$1"
+}
+
+test_pack_writes_a_manifest_and_one_checksum_file() {
+	records "$tmp/a.rec" 100
+	run "$SLUICE" pack "$tmp/a.rec" --format raw --record 512 -o "$tmp/d.slc.json"
+	want_rc 0
+	want_empty err
+	want_out '100 samples in 1 files'
+	[ "$(ls "$tmp" | grep -c 'd\.slc\.[0-9a-f]*\.idx')" = 1 ] || { ls -la "$tmp" && die "no index"; }
+	run "$SLUICE" inspect "$tmp/d.slc.json"
+	want_rc 0
+	want_out '100 samples'
+}
+
+test_pack_without_output_or_path_is_exit_2() {
+	run "$SLUICE" pack "$tmp"
+	want_rc 2
+	want_err '-o NAME'
+	run "$SLUICE" pack -o "$tmp/x.json"
+	want_rc 2
+}
+
+test_a_file_that_is_no_manifest_is_not_overwritten() {
+	records "$tmp/a.rec" 10
+	cp "$tmp/a.rec" "$tmp/b.rec"
+	run "$SLUICE" pack "$tmp/a.rec" --format raw --record 512 -o "$tmp/a.rec"
+	want_rc 2
+	want_err 'is not a manifest'
+	cmp "$tmp/a.rec" "$tmp/b.rec" || die "the data was overwritten"
+}
+
+test_malformed_input_is_exit_2_and_nothing_is_written() {
+	printf '\223NUMPY\011\000\004\000junk' >"$tmp/bad.npy"
+	run "$SLUICE" pack "$tmp/bad.npy" -o "$tmp/d.slc.json"
+	want_rc 2
+	want_err_lines 1
+	want_err "^sluice: $tmp/bad.npy: npy: offset 6: "
+	[ ! -e "$tmp/d.slc.json" ] || die "a manifest is there"
+}
+
+test_packing_a_manifest_packs_its_files_again() {
+	records "$tmp/a.rec" 100
+	run "$SLUICE" pack "$tmp/a.rec" --format raw --record 512 -o "$tmp/d.slc.json"
+	want_rc 0
+	records "$tmp/a.rec" 50
+	run "$SLUICE" inspect "$tmp/d.slc.json"
+	want_rc 2
+	want_err 'run sluice pack again'
+	run "$SLUICE" pack "$tmp/d.slc.json" -o "$tmp/d.slc.json"
+	want_rc 0
+	want_out '50 samples'
+	run "$SLUICE" inspect "$tmp/d.slc.json"
+	want_rc 0
+	[ "$(ls "$tmp" | grep -c 'd\.slc\.[0-9a-f]*\.idx')" = 1 ] || die "an old index is left"
+}
+
+test_ctrl_c_is_exit_130_and_nothing_is_left() {
+	# A sparse file takes long enough to be read.
+	truncate -s 40G "$tmp/big.rec" || skip "no sparse files here"
+	"$SLUICE" pack "$tmp/big.rec" --format raw --record 1M -o "$tmp/d.slc.json" \
+		>"$tmp/out" 2>"$tmp/err" &
+	pid=$!
+	sleep 0.5
+	kill -INT $pid 2>/dev/null || skip "40 GiB were read in half a second"
+	rc=0
+	wait $pid || rc=$?
+	ran="pack"
+	# A shell without job control starts background programs with SIGINT
+	# ignored; the command takes it all the same.
+	want_rc 130
+	want_err 'stopped: nothing was written'
+	[ "$(ls -A "$tmp" | wc -l)" = 3 ] || { ls -la "$tmp" && die "something is left"; }
+}
+
+run_tests
