@@ -3,6 +3,7 @@
 # make tests           the unit and fault tests, in build/tests/
 # make SAN=address,undefined BUILD=build-asan tests    the same, instrumented
 # make fuzzers         one libFuzzer program a parser, in build-fuzz/fuzz/
+# make module         build/sluice.ko, the kernel module (optional)
 # make check-floors check-headers
 # make install DESTDIR= PREFIX=
 BUILD   ?= build
@@ -101,6 +102,18 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(BUILD)/libsluice.a
 	$(CC) $(ALL_CFLAGS) $(TEST_CFLAGS) -fsanitize=fuzzer -MMD -MP -MF $(BUILD)/o/fuzz-$*.d \
 		-o $@ $< $(BUILD)/libsluice.a $(LDALL) $(LIBS)
 
+# The kernel module, in a copy so that this tree stays clean. KDIR: headers of
+# the running kernel, else the newest that are installed.
+KDIR ?= $(firstword $(wildcard /lib/modules/$(shell uname -r)/build) \
+          $(shell ls -d /usr/src/linux-headers-*-amd64 2>/dev/null | sort -rV))
+MODULE := $(abspath $(BUILD))/module
+module:
+	@test -n "$(KDIR)" || { echo "no kernel headers: apt-get install linux-headers-amd64, or KDIR="; exit 1; }
+	@mkdir -p $(MODULE)/include
+	@cp -pr Kbuild driver $(MODULE) && cp -pr include/uapi $(MODULE)/include
+	$(MAKE) -C $(KDIR) M=$(MODULE) W=1 modules
+	@cp $(MODULE)/driver/sluice.ko $(BUILD)/sluice.ko
+
 check-floors:
 	./tests/floors
 
@@ -141,7 +154,7 @@ clean:
 	rm -rf build build-*
 
 FORCE:
-.PHONY: all tests data fuzzers fuzz-programs check check-floors check-headers \
+.PHONY: all tests data fuzzers fuzz-programs module check check-floors check-headers \
 	install uninstall clean FORCE
 .SECONDARY: $(TEST_OBJ)
 -include $(wildcard $(BUILD)/o/*.d $(BUILD)/o/*/*.d $(BUILD)/o/*/*/*.d)
