@@ -186,7 +186,11 @@ TEST(counts_are_held_against_the_size_of_the_file)
 	head(&b, 3, UINT64_MAX / 24 + 1, 0);
 	refused(&b, 8, "do not fit");
 	head(&b, 3, 0, 1ull << 63);
-	refused(&b, 16, "do not fit");
+	refused(&b, 16, "9223372036854775808 keys, more than 1000000");
+	head(&b, 3, 0, 1000001);
+	refused(&b, 16, "1000001 keys, more than 1000000");
+	head(&b, 3, 0, 1000000);
+	refused(&b, 16, "1000000 key-value pairs do not fit");
 	blob_free(&b);
 }
 
@@ -582,6 +586,44 @@ TEST_TIMEOUT(a_million_tensors_take_linear_time, 120)
 #endif
 	parsed_fini(&p);
 	blob_free(&b);
+}
+
+TEST(empty_tensors_may_share_a_place_in_the_order_of_the_file)
+{
+	struct blob b = { 0 };
+	struct parsed p;
+
+	head(&b, 3, 3, 0);
+	tensor(&b, "z", 1, 0, 0, 24, 0);
+	tensor(&b, "y", 1, 0, 0, 24, 0);
+	tensor(&b, "a", 1, 4, 0, 24, 0);
+	pad(&b, 32);
+	blob_fill(&b, 0, 4);
+	parse_bytes(F, b.at, b.len, &p);
+	ASSERT_EQ(p.err, 0);
+	EXPECT_STREQ(p.t.names + p.t.tensors[0].name, "z");
+	EXPECT_STREQ(p.t.names + p.t.tensors[1].name, "y");
+	EXPECT_STREQ(p.t.names + p.t.tensors[2].name, "a");
+	parsed_fini(&p);
+	blob_free(&b);
+}
+
+TEST(tensors_that_end_past_2_to_the_64_are_refused)
+{
+	struct blob b = { 0 };
+
+	head(&b, 3, 2, 0);
+	tensor(&b, "a", 1, 1ull << 60, 0, 27, 0);
+	tensor(&b, "b", 1, 1ull << 60, 0, 27, 1ull << 63);
+	refused(&b, 24 + 33 + 25, "\"b\" ends past 2^64 bytes");
+	blob_free(&b);
+}
+
+TEST(the_magic_is_four_letters)
+{
+	EXPECT_TRUE(F->magic((const uint8_t *)"GGUF\3\0\0\0", 8));
+	EXPECT_FALSE(F->magic((const uint8_t *)"GGUF\3\0\0", 7));
+	EXPECT_FALSE(F->magic((const uint8_t *)"GGUX\3\0\0\0", 8));
 }
 
 TEST(the_samples_end_as_their_names_say)

@@ -182,6 +182,13 @@ TEST(structured_dtypes_are_opaque_items_of_their_size)
 		"where ',' or ']'");
 	refused(D("[('a')]", "(1,)"), 8, ")]", "where ','");
 	refused(D("['a']", "(1,)"), 8, "'a'", "where a field");
+	refused(D("[(('t' 'n'), '<f8')]", "(1,)"), 8, "'n'", "where ','");
+	refused(D("[(('t', 'n', 'm'), '<f8')]", "(1,)"), 8, ", 'm'",
+		"where ')'");
+	refused(D("[('a', '<f8', 2 3)]", "(1,)"), 8, "3)]", "where ')'");
+	refused(D("('<f8' (2,))", "(1,)"), 8, "(2,)", "where ','");
+	refused(D("('<f8', (2,) 3)", "(1,)"), 8, "3)", "where ')'");
+	refused(D("7", "(1,)"), 8, "7", "where a string");
 	refused(D("[('a', '<f4', (9999999999,))]", "(1,)"), 8, "('a'",
 		"2^31 bytes");
 	refused(D("[('a', '|V2147483647'), ('b', '|V2')]", "(0,)"), 8, "('b'",
@@ -388,6 +395,13 @@ TEST(a_failed_read_is_that_error)
 	file(&b, 2, D("'<f4'", "(2, 3)"), 24);
 	each_read_failing(F, &b, b.len - 24);
 	blob_free(&b);
+}
+
+TEST(the_magic_is_six_bytes)
+{
+	EXPECT_TRUE(F->magic((const uint8_t *)"\x93NUMPY", 6));
+	EXPECT_FALSE(F->magic((const uint8_t *)"\x93NUMPY", 5));
+	EXPECT_FALSE(F->magic((const uint8_t *)"\x93NUMPX", 6));
 }
 
 TEST(the_samples_end_as_their_names_say)

@@ -236,6 +236,45 @@ TEST(shapes_that_overflow_are_refused)
 	blob_free(&b);
 }
 
+TEST(tensors_that_need_more_than_2_to_the_64_bytes_are_refused)
+{
+	const uint64_t most = (1ull << 61) - 1;
+	struct blob h = { 0 }, b = { 0 };
+
+	for (uint64_t i = 0; i < 8; i++)
+		blob_say(&h, "%s\"%d\":{\"dtype\":\"U8\",\"shape\":[%" PRIu64 "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}",
+			 i ? "," : "{", (int)i, most, i * most, (i + 1) * most);
+	blob_say(&h, "}");
+	blob_fill(&h, 0, 1);
+	file(&b, (const char *)h.at, 8);
+	expect_refused(F, b.at, b.len, 8, "more than 2^64 bytes");
+	blob_free(&h);
+	blob_free(&b);
+}
+
+TEST_TIMEOUT(keys_of_metadata_are_limited_to_a_million, 60)
+{
+	struct blob b = { 0 };
+	struct parsed p;
+
+	for (int more = 0; more < 2; more++) {
+		b.len = 0;
+		blob_le(&b, 0, 8);
+		blob_say(&b, "{\"__metadata__\":{");
+		for (int i = 0; i < 1000000 + more; i++)
+			blob_say(&b, "%s\"%d\":\"\"", i ? "," : "", i);
+		blob_say(&b, "}}");
+		for (int i = 0; i < 8; i++)
+			b.at[i] = (uint8_t)((b.len - 8) >> 8 * i);
+		parse_bytes(F, b.at, b.len, &p);
+		EXPECT_EQ(p.err, more ? -EBADMSG : 0);
+		if (p.err)
+			EXPECT_HAS(p.diag.what, "more than 1000000 keys");
+		parsed_fini(&p);
+	}
+	blob_free(&b);
+}
+
 TEST(a_file_that_does_not_end_with_the_last_tensor_is_refused)
 {
 	const char *h = T("\"U8\"", "[4]", "[0,4]");

@@ -18,6 +18,7 @@
 #include "format/unique.h"
 
 #define KEY_MAX 65535
+#define KEYS_MAX 1000000
 #define NAME_MAX_LEN 64
 #define NDIMS_MAX 4
 #define NESTING_MAX 64
@@ -573,6 +574,9 @@ static int read_all(struct parser *p)
 		err = take_u64(p, "the tensor count", &tensors);
 	if (!err)
 		err = take_u64(p, "the key count", &pairs);
+	if (!err && pairs > KEYS_MAX)
+		err = slc_bad(p->diag, 16, "%llu keys, more than %d",
+			      (unsigned long long)pairs, KEYS_MAX);
 	/* A key of one byte and its value; a tensor without dimensions. */
 	if (!err)
 		err = fits(p, 16, pairs, 8 + 1 + 4 + 1, "key-value pairs");

@@ -2,8 +2,8 @@
 /*
  * safetensors, in the order of checks of huggingface/safetensors
  * (SafeTensors::read_metadata, then Metadata::validate). Stricter than it:
- * duplicate names, NUL in a name, more than 64 dimensions or levels of JSON,
- * and a tensor written as a JSON array are refused.
+ * duplicate names, NUL in a name, more than 64 dimensions or levels of JSON, a
+ * million keys of __metadata__, a tensor written as a JSON array are refused.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -15,6 +15,7 @@
 #include "format/unique.h"
 
 #define HEADER_MAX 100000000ull /* bytes; exactly so many are allowed */
+#define METADATA_MAX 1000000	/* keys */
 
 static const struct {
 	char name[12];
@@ -266,6 +267,10 @@ static int read_metadata(struct parser *p)
 		err = slc_json_next(&p->json, &tok);
 		if (err || tok.kind == SLC_JSON_OBJECT_END)
 			return err;
+		if (p->metadata.n == METADATA_MAX)
+			return slc_bad(p->diag, tok.off,
+				       "more than %d keys in __metadata__",
+				       METADATA_MAX);
 		if (slc_names_add(&p->metadata, text,
 				  (uint32_t)(tok.text - text),
 				  (uint32_t)tok.len))
