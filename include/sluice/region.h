@@ -25,7 +25,7 @@ struct slc_region;
 struct slc_region_attr {
 	size_t size;
 	uint64_t flags;
-	uint64_t len;	    /* bytes; rounded up to the page size got */
+	uint64_t len;	    /* bytes; rounded up to whole pages */
 	uint64_t page_size; /* 4096, 2 MiB, 1 GiB; 0: 2 MiB if it can be had */
 	int32_t node;	    /* NUMA node, or SLC_NODE_CALLER */
 	uint32_t threads;   /* that touch the pages; 0: one per CPU of the node */
@@ -94,7 +94,7 @@ void slc_region_put(struct slc_region *region);
 /* First byte; valid while the caller holds a reference. */
 void *slc_region_addr(const struct slc_region *region);
 
-/* Bytes that may be used: attr.len rounded up to the page size got. */
+/* Bytes that may be used: attr.len rounded up to the page size tried last. */
 uint64_t slc_region_len(const struct slc_region *region);
 
 /* Fills *info (info->size set by the caller). 0 or -EINVAL. */

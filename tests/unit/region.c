@@ -97,8 +97,10 @@ static long long number_in(const char *path, const char *key)
 	return v;
 }
 
-static bool set_pool(long long npages)
+/* More or fewer 2 MiB pages than there are: others may use the pool too. */
+static bool grow_pool(long long by)
 {
+	long long npages = number_in("/proc/sys/vm/nr_hugepages", "") + by;
 	FILE *f = fopen("/proc/sys/vm/nr_hugepages", "w");
 
 	if (!f)
@@ -268,6 +270,55 @@ TEST_F(kind, a_memfd_is_there_only_when_shared)
 	EXPECT_TRUE(fcntl(fd, F_GETFD) & FD_CLOEXEC);
 }
 
+TEST(the_last_page_is_touched_when_it_is_a_chunk_of_its_own)
+{
+	struct slc_region *r = get(32 * MIB + 1, 4096, 0);
+	unsigned char *last = slc_region_addr(r), there = 0;
+
+	last += slc_region_len(r) - 4096;
+	ASSERT_EQ(slc_region_len(r), 32 * MIB + 4096);
+	ASSERT_EQ(0, mincore(last, 4096, &there));
+	EXPECT_EQ(there & 1, 1);
+	done(r);
+}
+
+TEST(pages_that_went_away_are_counted_as_absent)
+{
+	struct slc_residency res = { .size = sizeof(res) };
+	struct slc_region *r = get(8 * MIB, 4096, SLC_REGION_NOPIN);
+	char *p = slc_region_addr(r);
+
+	ASSERT_EQ(0, madvise(p + MIB, 3 * MIB, MADV_DONTNEED));
+	if (slc_region_verify(r, &res))
+		SKIP("%s", slc_last_error(ctx));
+	EXPECT_EQ(res.bytes_absent, 3 * MIB);
+	EXPECT_EQ(res.bytes_on_node + res.bytes_elsewhere, 5 * MIB);
+	done(r);
+}
+
+TEST(shared_memory_has_huge_pages_where_the_kernel_can_collapse)
+{
+	long long pool = number_in("/proc/sys/vm/nr_hugepages", "");
+	struct slc_region *r;
+	int fd = memfd_create("try", 0), err;
+	char *p = mmap(NULL, 4 * MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
+
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(0, ftruncate(fd, 2 * MIB));
+	p = (char *)(((uintptr_t)p + 2 * MIB - 1) / (2 * MIB) * (2 * MIB));
+	ASSERT_TRUE(mmap(p, 2 * MIB, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, fd, 0) == p);
+	*p = 1;
+	err = madvise(p, 2 * MIB, 25 /* MADV_COLLAPSE */);
+	close(fd);
+	if (err || pool < 0 || pool > 500)
+		SKIP("no collapse of shared memory here, or a large pool");
+	r = get((uint64_t)(pool + 10) * 2 * MIB, 0, SLC_REGION_SHARED);
+	EXPECT_EQ(info_of(r).page_kind, SLC_PAGE_THP);
+	done(r);
+}
+
 TEST(a_missing_pool_is_said_with_numbers_and_the_command_and_logged)
 {
 	struct slc_region *r;
@@ -306,8 +357,9 @@ TEST(hugetlb_pages_come_from_a_filled_pool)
 	char need[40];
 
 	/* Eight more than others have or use. */
-	if (before < 0 || !set_pool(before + 8)) {
-		set_pool(before);
+	if (before < 0 || !grow_pool(8)) {
+		before -= number_in("/proc/sys/vm/nr_hugepages", "");
+		grow_pool(before);
 		SKIP("the pool of 2 MiB pages cannot be filled here");
 	}
 	for (int shared = 0; shared < 2; shared++) {
@@ -338,7 +390,7 @@ TEST(hugetlb_pages_come_from_a_filled_pool)
 	snprintf(need, sizeof(need), ", %lld needed", before + 9);
 	EXPECT_HAS(info_of(r).reason, need);
 	slc_region_put(r);
-	EXPECT_TRUE(set_pool(before));
+	EXPECT_TRUE(grow_pool(-8));
 	done(NULL);
 }
 
