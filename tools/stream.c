@@ -82,6 +82,22 @@ struct args {
 
 static volatile sig_atomic_t stop;
 
+/*
+ * The same step down of memory is told by the probe's region, the stream's and
+ * each queue's: once on stderr is enough.
+ */
+static void log_once(void *user, enum slc_log_level level, const char *msg)
+{
+	bool *told = user;
+
+	if (!strncmp(msg, "region: ", 8) && level == SLC_LOG_WARN) {
+		if (*told)
+			return;
+		*told = true;
+	}
+	slc_cmd_log(NULL, level, msg);
+}
+
 static void on_signal(int sig)
 {
 	(void)sig;
@@ -477,6 +493,11 @@ static int run(struct session *se)
 	probe(se, 0);
 	begin = seconds_of(CLOCK_MONOTONIC);
 	err = slc_stream_open(se->ds, &a->stream, &se->stream);
+	if (err == -EOPNOTSUPP) {
+		/* Of this dataset with these options: as wrong as a typo. */
+		slc_cmd_fail(se->ctx, err);
+		return SLC_EXIT_INVALID;
+	}
 	if (err)
 		return slc_cmd_fail(se->ctx, err);
 	se->report.open_seconds += seconds_of(CLOCK_MONOTONIC) - begin;
@@ -499,8 +520,9 @@ static void raise_nofile(void)
 
 int slc_cmd_stream(int argc, char **argv)
 {
-	const struct slc_ctx_attr ca = { .size = sizeof(ca),
-					 .log = slc_cmd_log };
+	bool told = false;
+	const struct slc_ctx_attr ca = { .size = sizeof(ca), .log = log_once,
+					 .log_user = &told };
 	/* No SA_RESTART: the wait ends. RESETHAND: a second one kills. */
 	struct sigaction act = { .sa_handler = on_signal,
 				 .sa_flags = SA_RESETHAND };

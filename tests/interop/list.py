@@ -226,13 +226,15 @@ def shuffled(name, reader):
     def run(data):
         path = os.path.join(data, name)
         want = reader(path)
-        one = listed(path, "--shuffle", "full", "--seed", "7")
-        same(sorted(one), sorted(want), "full shuffle, every sample once")
-        if len(want) > 4:
+        # Compressed shards are only read forward: a full shuffle is refused.
+        packed = name.endswith(("-gz", "-zstd"))
+        how = ("--shuffle", "shard" if packed else "full", "--seed", "7")
+        one = listed(path, *how)
+        same(sorted(one), sorted(want), "shuffled, every sample once")
+        same(listed(path, *how), one, "the same seed")
+        if len(want) > 4 and not packed:
             assert one != want, "a full shuffle left the order as it was"
-        same(listed(path, "--shuffle", "full", "--seed", "7"), one, "the same seed")
-        if len(want) > 4:
-            other = listed(path, "--shuffle", "full", "--seed", "7", "--epoch", "1")
+            other = listed(path, *how, "--epoch", "1")
             assert other != one, "another epoch gave the same order"
     TESTS.append(("%s_shuffled_is_complete_and_repeatable" % name.replace("-", "_"), run))
 

@@ -1,0 +1,164 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# sluice stream from outside: the list, the JSON, stopping and going on.
+. "$(dirname "$0")/../ktap.sh"
+
+raw() { # bytes
+	head -c "$1" /dev/urandom >"$tmp/a.bin"
+}
+
+stream() {
+	run "$SLUICE" stream "$tmp/a.bin" --format raw --no-limit-probe "$@"
+}
+
+field() { # name, from the JSON in a file
+	sed -n 's/.*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/p' "$2"
+}
+
+test_list_has_key_bytes_and_sum_of_each_sample_in_order() {
+	printf '123456789abcdefghi' >"$tmp/a.bin"
+	stream --record 9 --list
+	want_rc 0
+	printf '0\t9\te3069283\n' >"$tmp/want"
+	head -n 1 "$tmp/out" >"$tmp/first"
+	want_same "$tmp/want" "$tmp/first"
+	[ "$(wc -l <"$tmp/out")" = 2 ] || die "not two lines"
+	want_out "$(printf '^1\t9\t[0-9a-f]{8}$')"
+}
+
+test_json_has_the_names_that_were_promised() {
+	raw 400000
+	run "$SLUICE" stream "$tmp/a.bin" --format raw --record 4000 --json
+	want_rc 0
+	for name in bytes samples seconds bytes_per_second limit_bytes_per_second \
+		fraction_of_limit crc_errors max_pinned_bytes resume routes; do
+		want_out "\"$name\":"
+	done
+	want_out '"bytes":400000,"samples":100,'
+	want_out '"routes":\[\{"route":"[a-z-]+","bytes":[0-9]+,"reason":"'
+	[ "$(wc -l <"$tmp/out")" = 1 ] || die "not one line"
+	[ "$(field max_pinned_bytes "$tmp/out")" -le 268435456 ] || die "more pinned than allowed"
+	[ "$(field limit_bytes_per_second "$tmp/out" | cut -d. -f1)" != null ] || die "no limit"
+}
+
+test_json_beside_a_list_goes_to_stderr() {
+	raw 40000
+	stream --record 4000 --list --json
+	want_rc 0
+	[ "$(wc -l <"$tmp/out")" = 10 ] || die "not ten lines"
+	want_err '^\{"bytes":40000,'
+}
+
+test_a_table_for_people_names_rate_limit_checksums_and_route() {
+	raw 4000000
+	run "$SLUICE" stream "$tmp/a.bin" --format raw --record 4000
+	want_rc 0
+	want_out '^1,000 samples, 3.8'
+	for word in rate limit checksums pinned route; do
+		want_out "^  $word "
+	done
+	want_out 'unverified: no manifest'
+}
+
+test_a_limit_and_its_token_give_the_rest_on_other_ranks() {
+	raw 100000
+	stream --record 100 --shuffle full --seed 5 --list
+	sort "$tmp/out" >"$tmp/want"
+	stream --record 100 --shuffle full --seed 5 --limit 301 --list --json
+	want_rc 0
+	cp "$tmp/out" "$tmp/got"
+	token=$(field resume "$tmp/err")
+	for rank in 0 1 2; do
+		stream --record 100 --resume "$token" --rank $rank --world 3 --list
+		want_rc 0
+		cat "$tmp/out" >>"$tmp/got"
+	done
+	sort "$tmp/got" >"$tmp/all"
+	want_same "$tmp/want" "$tmp/all"
+}
+
+test_the_same_seed_is_the_same_order_and_another_epoch_is_not() {
+	raw 50000
+	stream --record 100 --shuffle full --seed 5 --list
+	cp "$tmp/out" "$tmp/one"
+	stream --record 100 --shuffle full --seed 5 --list --memory 4M --depth 3
+	want_same "$tmp/one" "$tmp/out"
+	stream --record 100 --shuffle full --seed 5 --epoch 1 --list
+	! cmp -s "$tmp/one" "$tmp/out" || die "epoch 1 is epoch 0"
+}
+
+test_wrong_words_are_exit_2_and_print_nothing() {
+	raw 1000
+	for words in '--record 0' '--record 7' '--record 10 --rank 1' '--record 10 --shuffle sideways' \
+		'--record 10 --memory 1K' '--record 10 --verify' '--record 10 --resume slc1.abc' \
+		'--record 10 --pad --drop-last' '--record 10 --engine steam' '--record 10 --list --no-crc' \
+		'--record 10 --page-size 5000' '--record 10 --world 5000000000'; do
+		stream $words
+		want_rc 2
+		want_empty out
+	done
+	run "$SLUICE" stream
+	want_rc 2
+	run "$SLUICE" stream "$tmp/none"
+	want_rc 2
+	want_err_lines 1
+}
+
+test_a_flipped_byte_is_exit_1_and_names_the_sample() {
+	raw 100000
+	run "$SLUICE" pack "$tmp/a.bin" --format raw --record 1000 -o "$tmp/a.slc.json"
+	case $(cat "$tmp/err") in *"no command"*) skip "no sluice pack yet" ;; esac
+	want_rc 0
+	touch -r "$tmp/a.bin" "$tmp/stamp"
+	printf '\377\000\377\000' | dd of="$tmp/a.bin" bs=1 seek=42500 conv=notrunc 2>/dev/null
+	touch -r "$tmp/stamp" "$tmp/a.bin"
+	run "$SLUICE" stream "$tmp/a.slc.json" --list --json
+	want_rc 1
+	want_err 'a.bin: checksum mismatch in sample 42 at offset 42000'
+	want_err '"crc_errors":1'
+	[ "$(wc -l <"$tmp/out")" = 42 ] || die "not the 42 good samples"
+}
+
+# Reading is slow enough to be stopped: one small read at a time.
+test_ctrl_c_prints_a_token_that_goes_on_and_leaves_no_child() {
+	raw 50000000
+	for sig in INT TERM; do
+		SLC_ENGINE=sync "$SLUICE" stream "$tmp/a.bin" --format raw --record 500 --shuffle full \
+			--no-limit-probe --depth 1 --memory 4M --list >"$tmp/out" 2>"$tmp/err" &
+		pid=$!
+		sleep 0.3
+		kill -$sig $pid
+		rc=0
+		wait $pid || rc=$?
+		ran="kill -$sig"
+		want_rc 130
+		want_err '^sluice: stopped; resume with --resume slc1\.[0-9a-f.]+$'
+		cut -f 1 "$tmp/out" >"$tmp/keys"
+		n=$(wc -l <"$tmp/keys")
+		[ "$n" -gt 0 ] && [ "$n" -lt 100000 ] || die "$n samples before the stop"
+		stream --record 500 --list --resume "$(sed -n 's/.*--resume //p' "$tmp/err")"
+		want_rc 0
+		cut -f 1 "$tmp/out" >>"$tmp/keys"
+		[ "$(sort -n "$tmp/keys" | uniq | wc -l)" = 100000 ] || die "some are missing"
+		[ "$(wc -l <"$tmp/keys")" = 100000 ] || die "some came twice"
+	done
+}
+
+test_a_reader_that_leaves_is_no_endless_run() {
+	raw 20000000
+	rc=0
+	timeout 20 "$SLUICE" stream "$tmp/a.bin" --format raw --record 10 --list 2>"$tmp/err" | head -n 1 >"$tmp/out" || rc=$?
+	ran=head
+	want_rc 0
+	want_out '^0	10	'
+}
+
+test_less_memory_is_kept_to() {
+	raw 30000000
+	stream --record 5000000 --memory 4M --json
+	want_rc 0
+	want_out '"bytes":30000000,"samples":6,'
+	[ "$(field max_pinned_bytes "$tmp/out")" -le 4194304 ] || die "more than 4 MiB"
+}
+
+run_tests
