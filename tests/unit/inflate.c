@@ -419,6 +419,26 @@ TEST(old_zstd_formats_are_refused)
 	}
 }
 
+TEST(a_zstd_header_in_two_pieces_is_judged_as_in_one)
+{
+	/* Behind its magic it looks like an empty skippable frame. */
+	uint8_t frame[] = { 0x28, 0xb5, 0x2f, 0xfd, 0x52, 0x2a, 0x4d,
+			    0x18, 0,	0,    0,    0 };
+	struct bytes packed = { 0 }, out = { 0 };
+	struct slc_inflate *inf;
+
+	put(&packed, frame, sizeof(frame));
+	ASSERT_EQ(slc_inflate_open(SLC_CODEC_ZSTD, &inf), 0);
+	for (size_t step = 1; step <= 14; step++) {
+		slc_inflate_reset(inf);
+		EXPECT_EQ(inflate_in_steps(inf, &packed, step, 9000, &out),
+			  -EBADMSG);
+	}
+	slc_inflate_close(inf);
+	bytes_free(&packed);
+	bytes_free(&out);
+}
+
 TEST(only_known_codecs_open)
 {
 	struct slc_inflate *inf = NULL;

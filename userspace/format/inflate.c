@@ -13,6 +13,7 @@
 
 #define IN_BYTES (128u << 10)
 #define SKIP_BYTES (64u << 10)
+#define ZSTD_HEADER_MAX 18 /* RFC 8878: 4 + 14 */
 
 struct slc_inflate {
 	uint32_t codec;
@@ -22,9 +23,8 @@ struct slc_inflate {
 	bool padding;	/* gzip: zero bytes after the last member */
 	bool pending;	/* the codec filled all room and may hold more */
 	bool stuck;	/* it waits for room: asking again is no use */
-	uint8_t head[4]; /* first bytes of a stream that came in pieces */
+	uint8_t head[ZSTD_HEADER_MAX]; /* the first bytes of a stream */
 	size_t nhead, head_at; /* how many, how many of them given on */
-	size_t head_want;      /* bytes of magic to look at */
 	z_stream z;
 	ZSTD_DCtx *zstd;
 	char what[160];
@@ -57,7 +57,6 @@ const char *slc_codec_name(uint32_t codec)
 
 static int open_zstd(struct slc_inflate *inf)
 {
-	inf->head_want = 4;
 	inf->zstd = ZSTD_createDCtx();
 	if (!inf->zstd)
 		return -ENOMEM;
@@ -71,7 +70,6 @@ static int open_gzip(struct slc_inflate *inf)
 {
 	int res;
 
-	inf->head_want = 2;
 	/* 16: a gzip header and trailer, nothing else. */
 	res = inflateInit2(&inf->z, 15 + 16);
 	return res == Z_OK ? 0 : res == Z_MEM_ERROR ? -ENOMEM : -EINVAL;
@@ -221,16 +219,41 @@ static int check_head(struct slc_inflate *inf)
 	return 0;
 }
 
+/* How long the frame header is that these first 5 bytes begin. */
+static size_t zstd_header_len(const uint8_t *p)
+{
+	static const uint8_t dict[4] = { 0, 1, 2, 4 };
+	static const uint8_t content[4] = { 0, 2, 4, 8 };
+	bool single = p[4] & 0x20;
+
+	if (!zstd_magic(p))
+		return 5; /* to be refused */
+	if (p[0] != 0x28)
+		return 8; /* skippable: magic and length */
+	return 5 + !single + dict[p[4] & 3] + content[p[4] >> 6] +
+	       (single && !(p[4] >> 6));
+}
+
+static size_t head_want(const struct slc_inflate *inf)
+{
+	if (inf->codec == SLC_CODEC_GZIP)
+		return 2;
+	return inf->nhead < 5 ? 5 : zstd_header_len(inf->head);
+}
+
 /*
- * At the start of a stream: gathers its magic, which may come byte by byte.
- * This keeps the old formats that libzstd may know away from it. Returns how
- * many bytes of input it took, or -errno.
+ * At the start of a stream: gathers its first bytes, which may come one by
+ * one: for gzip the magic, for zstd the whole frame header. This keeps the old
+ * formats that libzstd may know away from it. It also has to see a header in
+ * one piece: with a part of it alone it may take the rest of the input for a
+ * frame of its own, and what comes out would depend on how the input was cut.
+ * Returns how many bytes of input it took, or -errno.
  */
 static int64_t take_head(struct slc_inflate *inf, const uint8_t *in, size_t n)
 {
 	size_t at = 0;
 
-	while (at < n && inf->nhead < inf->head_want) {
+	while (at < n && inf->nhead < head_want(inf)) {
 		/* gzip: zeros may fill the last block of a tape. */
 		if (inf->codec == SLC_CODEC_GZIP && inf->started &&
 		    !inf->nhead && !in[at])
@@ -242,7 +265,7 @@ static int64_t take_head(struct slc_inflate *inf, const uint8_t *in, size_t n)
 			inf->head[inf->nhead++] = in[at];
 		at++;
 	}
-	if (inf->nhead == inf->head_want && check_head(inf))
+	if (inf->nhead == head_want(inf) && check_head(inf))
 		return inf->err;
 	return (int64_t)at;
 }
