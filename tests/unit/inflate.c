@@ -200,22 +200,50 @@ TEST_F(codec, an_error_stays_until_reset)
 	EXPECT_EQ(slc_inflate_finish(self->inf), -EBADMSG); /* no stream */
 }
 
-TEST_F(codec, a_caller_without_room_is_no_fault)
+TEST_F(codec, a_caller_without_room_or_input_is_no_fault)
+{
+	struct bytes packed = { 0 };
+	size_t at = 0, got = 0;
+	uint8_t out[9];
+
+	put_codec(&packed, variant->codec, "12345678", 8);
+	while (at < packed.len) {
+		for (int i = 0; i < 100; i++) { /* no room */
+			size_t in_len = at < 20 ? 0 : 1, out_len = 0;
+
+			ASSERT_EQ(slc_inflate_step(self->inf, packed.p + at,
+						   &in_len, out, &out_len), 0);
+			ASSERT_EQ(out_len, 0);
+			at += in_len;
+			if (at == packed.len)
+				break;
+		}
+		for (int i = 0; i < 101 && at < packed.len; i++) {
+			/* no input, and one byte in the end */
+			size_t in_len = i == 100, out_len = sizeof(out) - got;
+
+			ASSERT_EQ(slc_inflate_step(self->inf, packed.p + at,
+						   &in_len, out + got,
+						   &out_len), 0);
+			at += in_len;
+			got += out_len;
+		}
+	}
+	EXPECT_EQ(got, 8);
+	EXPECT_EQ(slc_inflate_finish(self->inf), 0);
+	EXPECT_EQ(memcmp(out, "12345678", 8), 0);
+	bytes_free(&packed);
+}
+
+TEST_F(codec, a_caller_with_all_input_and_no_room_is_no_fault)
 {
 	struct bytes packed = { 0 };
 	uint8_t out[8];
 	size_t at = 0;
 
 	put_codec(&packed, variant->codec, "12345678", 8);
-	for (int i = 0; i < 100; i++) {
-		size_t in_len = packed.len - at, out_len = 0;
-
-		ASSERT_EQ(slc_inflate_step(self->inf, packed.p + at, &in_len,
-					   out, &out_len), 0);
-		at += in_len;
-	}
-	for (int i = 0; i < 100; i++) {
-		size_t in_len = packed.len - at, out_len = i ? 0 : 8;
+	for (int i = 0; i < 200; i++) {
+		size_t in_len = packed.len - at, out_len = i == 100 ? 8 : 0;
 
 		ASSERT_EQ(slc_inflate_step(self->inf, packed.p + at, &in_len,
 					   out, &out_len), 0);

@@ -580,8 +580,40 @@ TEST(an_extension_twice_in_a_sample_is_refused)
 	put_file(&b, "a.txt", "1"); /* not neighbours: two samples */
 	EXPECT_BRIEF(&b, "a txt|b txt|a txt");
 	bytes_free(&b);
-	put_file(&b, "a.__key__", "1");
-	expect_bad(&b, 0, "WebDataset's own");
+}
+
+TEST(extensions_that_webdataset_keeps_for_itself_are_refused)
+{
+	static const char *const names[] = { "a.__key__", "a.__url__",
+					     "a.__bad__", "a.__KEY__" };
+
+	for (int i = 0; i < 4; i++) {
+		struct bytes b = { 0 };
+
+		put_file(&b, "a.txt", "1");
+		put_file(&b, names[i], "1");
+		expect_bad(&b, 1024, "WebDataset's own");
+		bytes_free(&b);
+	}
+}
+
+TEST(extended_headers_lie_across_the_windows_of_the_reader)
+{
+	struct bytes b = { 0 };
+	struct parsed r;
+	char records[2000];
+
+	for (int i = 0; i < 400; i++) {
+		snprintf(records, sizeof(records), "1500 path=%0*d.x\n", 1487,
+			 i);
+		put_pax(&b, 'x', records);
+		put_file(&b, "short", "1");
+	}
+	r = parse_bytes(FORMAT, b.p, b.len, 0);
+	EXPECT_EQ(r.err, 0);
+	EXPECT_STREQ(r.diag.what, "");
+	EXPECT_EQ(r.t.n, 400);
+	parsed_free(&r);
 	bytes_free(&b);
 }
 
@@ -590,7 +622,7 @@ TEST(names_with_marks_and_folders_and_others_are_passed_over)
 	static const char *const passed[] = {
 		"__x__", "__", "___", "____", "__x__/y.txt", "____/y.txt",
 		"noext", "dir/noext", ".hidden", "d.x/y", "d.x/.y", "a.b/",
-		"__x__\n",
+		"__x__\n", "__a.b__", "__a.b__\n", "__.__", "__a.b__/c.txt",
 	};
 	static const char *const kept[] = {
 		"__x", "x__", "_x__", "a/__x__", "___/y", "__x__y", "_", "x\n",
