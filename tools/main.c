@@ -25,6 +25,8 @@ static const struct command commands[] = {
 	  "pack /data/train -o /data/train.slc.json", slc_cmd_pack },
 	{ "stream", "samples in order into pinned memory, and the rate",
 	  "stream data.slc.json --shuffle full --seed 1", slc_cmd_stream },
+	{ "bench storage", "times streams beside fio at its best",
+	  "bench storage --size 4G", slc_cmd_bench_storage },
 	{ "bench pin", "times pinned memory beside other ways to it",
 	  "bench pin --size 6G", slc_cmd_bench_pin },
 	{ "doctor", "says what this machine lacks to be fast", "doctor /data",

@@ -350,6 +350,80 @@ def a_manifest_gives_the_same_list_and_json_counts(data):
         assert set(r) >= {"route", "bytes", "reason"}, r
 
 
+@test
+def ranks_of_any_world_give_each_sample_once(data):
+    for name in ("webdataset", "megatron", "mds-zstd", "webdataset-gz"):
+        path = os.path.join(data, name)
+        want = sorted(listed(path))
+        for world, shuffle in ((2, "shard"), (3, "none")):
+            got = []
+            for rank in range(world):
+                got += listed(path, "--shuffle", shuffle, "--seed", "9",
+                              "--rank", str(rank), "--world", str(world))
+            same(sorted(got), want, "%s, %s over %d ranks" % (name, shuffle, world))
+
+
+@test
+def a_token_goes_on_where_the_stream_stopped_on_another_world_too(data):
+    path = os.path.join(data, "npy")
+    args = ["--shuffle", "full", "--seed", "5"]
+    want = listed(path, *args)
+    first = listed(path, *args, "--limit", "7")
+    p = subprocess.run([SLUICE, "stream", path, *args, "--limit", "7", "--json"],
+                       check=True, timeout=120, stdout=subprocess.PIPE)
+    token = json.loads(p.stdout)["resume"]
+    assert len(token) < 256 and " " not in token, token
+    same(first + listed(path, "--resume", token), want, "resumed")
+    rest = []
+    for rank in range(3):
+        rest += listed(path, "--resume", token, "--rank", str(rank), "--world", "3")
+    same(sorted(first + rest), sorted(want), "resumed by 3 ranks")
+
+
+@test
+def every_format_is_verified_through_its_manifest(data):
+    for name in sorted(os.listdir(data)):
+        path = os.path.join(data, name)
+        if not os.path.isdir(path) or name.startswith("."):
+            continue
+        manifest = os.path.join(data, name + ".check.slc.json")
+        subprocess.run([SLUICE, "pack", path, "-o", manifest], check=True, timeout=120,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        same(listed(manifest, "--verify"), listed(path), name)
+
+
+def flip(path, offset):
+    """Turns one bit over and puts the times back."""
+    st = os.stat(path)
+    with open(path, "r+b") as f:
+        f.seek(offset)
+        byte = f.read(1)[0]
+        f.seek(offset)
+        f.write(bytes([byte ^ 4]))
+    os.utime(path, ns=(st.st_atime_ns, st.st_mtime_ns))
+
+
+@test
+def a_flipped_bit_is_exit_1_naming_the_file_and_never_delivered(data):
+    copy = os.path.join(data, "flip")
+    shutil.copytree(os.path.join(data, "megatron"), copy)
+    manifest = os.path.join(data, "flip.slc.json")
+    subprocess.run([SLUICE, "pack", copy, "-o", manifest], check=True, timeout=120,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    good = set(listed(manifest))
+    (bin_,) = [f for f in os.listdir(copy) if f.endswith(".bin")]
+    flip(os.path.join(copy, bin_), 54321)
+    for shuffle in ("none", "full"):
+        p = subprocess.run([SLUICE, "stream", manifest, "--list", "--shuffle", shuffle],
+                           timeout=120, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                           text=True)
+        assert p.returncode == 1, (p.returncode, p.stderr)
+        assert bin_ in p.stderr and "checksum" in p.stderr, p.stderr
+        lines = p.stdout.splitlines()
+        assert set(lines) < good, "a line that was not packed"
+    shutil.rmtree(copy)
+
+
 def main():
     wanted = sys.argv[1:]
     tests = [t for t in TESTS if not wanted or any(w in t[0] for w in wanted)]
