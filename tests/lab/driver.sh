@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The module in a QEMU guest: loads, answers every test of tests/unit/driver.c,
-# leaves, and the kernel's log stays clean. KTAP on stdout, exit 0, 1 or 4.
+# The module, held to tests/lab/driver.c: where it is loaded (/dev/sluice), else
+# in a QEMU guest, where it also leaves again and the kernel's log stays clean.
+# KTAP on stdout, exit 0, 1 or 4.
 #
 # The guest is a kernel, busybox, the module and one static program. KERNEL
 # names the kernel image; by default the one in /boot that the headers are of,
@@ -19,6 +20,11 @@ skip() {
 	exit 4
 }
 
+mkdir -p $lab/root/bin $lab/root/dev $lab/root/proc $lab/root/sys || exit 1
+gcc -static -O1 -g -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Itests -I. \
+	-Wno-pointer-to-int-cast -o $lab/root/bin/driver tests/lab/driver.c || exit 1
+[ -e /dev/sluice ] && exec $lab/root/bin/driver
+
 for c in qemu-system-x86_64 busybox cpio; do
 	command -v $c >/dev/null || skip "no $c"
 done
@@ -30,10 +36,7 @@ done
 file=$(command -v busybox)
 ldd "$file" >/dev/null 2>&1 && skip "busybox is not static (busybox-static)"
 
-mkdir -p $lab/root/bin $lab/root/dev $lab/root/proc $lab/root/sys || exit 1
 make -s module KDIR="/usr/src/linux-headers-$V" >$lab/module.log 2>&1 || { cat $lab/module.log && exit 1; }
-gcc -static -O1 -g -std=gnu11 -D_GNU_SOURCE -Itests -I. -Wno-pointer-to-int-cast \
-	-o $lab/root/bin/driver tests/unit/driver.c || exit 1
 cp "$file" $lab/root/bin/busybox
 cp build/sluice.ko $lab/root/
 cat >$lab/root/init <<'E2'

@@ -20,7 +20,7 @@ FIXTURE_SETUP(driver)
 	self->page = sysconf(_SC_PAGESIZE);
 	self->fd = open("/dev/sluice", O_RDWR | O_CLOEXEC);
 	if (self->fd < 0)
-		SKIP("/dev/sluice: %s (make module, insmod build/sluice.ko)",
+		SKIP("/dev/sluice: %s",
 		     strerror(errno));
 }
 
