@@ -157,22 +157,33 @@ static bool number(const uint8_t *p, size_t n, uint64_t *out)
 	return i == n || !p[i];
 }
 
-/* The stored sum is of unsigned bytes, or of signed ones by old tars. */
+/*
+ * The stored sum is of unsigned bytes, or of signed ones by old tars; its own
+ * field counts as blanks. Eight bytes at a time: every member that is streamed
+ * comes through here. Lanes of 16 bits hold 64 times 510, bytes 64 times 1.
+ */
 static bool sum_is_right(const uint8_t *block)
 {
-	uint32_t sum = 0, high = 0, own = 0, own_high = 0;
-	uint64_t stored;
+	const uint64_t low = 0x00ff00ff00ff00ffull;
+	const uint64_t ones = 0x0101010101010101ull;
+	uint64_t lanes = 0, highs = 0, stored;
+	uint32_t sum = 0, high = 0;
 
-	for (int i = 0; i < BLOCK; i++) {
-		sum += block[i];
-		high += block[i] >> 7;
+	for (int i = 0; i < BLOCK; i += 8) {
+		uint64_t v;
+
+		memcpy(&v, block + i, sizeof(v));
+		lanes += (v & low) + ((v >> 8) & low);
+		highs += (v >> 7) & ones;
 	}
+	for (; lanes; lanes >>= 16)
+		sum += lanes & 0xffff;
+	for (; highs; highs >>= 8)
+		high += highs & 0xff;
 	for (int i = 148; i < 156; i++) {
-		own += block[i];
-		own_high += block[i] >> 7;
+		sum += ' ' - (uint32_t)block[i];
+		high -= block[i] >> 7;
 	}
-	sum = sum - own + 8 * ' ';
-	high -= own_high;
 	return number(block + 148, 8, &stored) &&
 	       (stored == sum || stored + 256 * (uint64_t)high == sum);
 }
