@@ -256,6 +256,7 @@ EDIT(no_extents, json_object_del(shard(root, 0), "extents"))
 EDIT(no_idx, json_object_del(shard(root, 1), "idx"))
 EDIT(idx_on_npy, SET(shard(root, 0), "idx", json_object()))
 EDIT(shards_gone, json_object_del(root, "shards"))
+EDIT(no_shards, json_array_clear(json_object_get(root, "shards")))
 EDIT(shard_is_text, json_array_set_new(json_object_get(root, "shards"), 0,
 				       json_string("x")))
 EDIT(samples_sum, SET(root, "samples", json_integer(1)))
@@ -298,6 +299,7 @@ TEST_F(manifest, what_is_right_in_form_and_wrong_in_meaning_is_refused)
 		CASE(no_idx, "\"idx\""),
 		CASE(idx_on_npy, "\"idx\""),
 		CASE(shards_gone, "\"shards\""),
+		CASE(no_shards, "\"shards\""),
 		CASE(shard_is_text, ""),
 		CASE(samples_sum, "\"samples\""),
 		CASE(bytes_sum, "\"bytes\""),

@@ -349,8 +349,8 @@ static int take_root(struct reading *r, json_t *root,
 		err = check_own_crc(r, root);
 	if (err)
 		return err;
-	if (!json_is_array(shards))
-		return bad(r, "shards", "is missing");
+	if (!json_array_size(shards))
+		return bad(r, "shards", "is missing or empty");
 	json_array_foreach(shards, i, shard) {
 		struct slc_found *f = slc_finds_add(finds);
 
