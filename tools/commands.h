@@ -37,7 +37,8 @@ int slc_cmd_doctor(int argc, char **argv);
  */
 int slc_cmd_fail(const struct slc_ctx *ctx, int err);
 
-/* The same with a sentence of the command's own. */
+/* The same with a sentence of the command's own. Silent for -EPIPE: who reads
+ * our output has left, as in "sluice ... | head". */
 int slc_cmd_error(int err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 

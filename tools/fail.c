@@ -61,6 +61,9 @@ int slc_cmd_error(int err, const char *fmt, ...)
 	char text[1024];
 	va_list ap;
 
+	/* The reader has seen enough: "sluice ... | head". */
+	if (err == -EPIPE)
+		return SLC_EXIT_FAILED;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
@@ -88,12 +91,13 @@ void slc_cmd_log(void *user, enum slc_log_level level, const char *msg)
 
 int slc_cmd_flush(void)
 {
+	int err;
+
+	errno = EIO; /* when an earlier write failed, what it said is gone */
 	if (!fflush(stdout) && !ferror(stdout))
 		return SLC_EXIT_OK;
-	/* The reader has seen enough: "sluice ... | head". */
-	if (errno == EPIPE)
-		return SLC_EXIT_FAILED;
-	slc_cmd_error(-EIO, "cannot write to standard output: %s",
-		      strerror(errno));
+	err = -errno;
+	slc_cmd_error(err, "cannot write to standard output: %s",
+		      strerror(-err));
 	return SLC_EXIT_FAILED;
 }

@@ -452,7 +452,8 @@ static int conclude(struct session *se, int err)
 	int code = SLC_EXIT_OK;
 
 	if (err) {
-		slc_cmd_error(err, "%s", r->error);
+		if (*r->error) /* else the list tells below */
+			slc_cmd_error(err, "%s", r->error);
 		code = err == -EMSGSIZE ? SLC_EXIT_INVALID : SLC_EXIT_FAILED;
 	}
 	if (a->list && slc_list_flush(&se->list)) {

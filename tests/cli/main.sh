@@ -88,6 +88,25 @@ test_control_bytes_never_reach_the_terminal() {
 	want_err 'no command "a\?\[31mb\?c"'
 }
 
+test_a_reader_that_leaves_early_is_no_message() {
+	needs_mkdata
+	"$MKDATA" "$tmp/data" --bytes 4M --only npy >/dev/null || die "mkdata failed"
+	SLC_ENGINE=sync "$SLUICE" stream "$tmp/data/npy" --list 2>"$tmp/err" | sed 1q >"$tmp/out"
+	[ -s "$tmp/out" ] || die "no first line"
+	! grep -v 'stepping down\|sync' "$tmp/err" || die "it complained"
+}
+
+test_a_full_disk_under_the_list_is_one_line() {
+	[ -c /dev/full ] || skip "no /dev/full"
+	needs_mkdata
+	"$MKDATA" "$tmp/data" --bytes 4M --only npy >/dev/null || die "mkdata failed"
+	rc=0
+	"$SLUICE" stream "$tmp/data/npy" --list >/dev/full 2>"$tmp/err" || rc=$?
+	[ $rc = 1 ] || die "exit $rc, not 1"
+	[ "$(grep -vc 'stepping down' "$tmp/err")" = 1 ] || die "$(cat "$tmp/err")"
+	grep -q 'cannot write the list: No space' "$tmp/err" || die "$(cat "$tmp/err")"
+}
+
 test_a_full_disk_under_stdout_is_an_error() {
 	[ -c /dev/full ] || skip "no /dev/full"
 	rc=0
