@@ -107,7 +107,7 @@ struct slc_done {
 	int64_t result;	   /* bytes moved (always all of them), or -errno */
 	uint64_t fail_off; /* file offset of the failure when result < 0 */
 	uint32_t crc;	   /* with SLC_MOVE_CRC and result >= 0 */
-	uint32_t route;	   /* enum slc_route */
+	uint32_t route;	   /* enum slc_route, of most of the bytes */
 	const char *reason; /* why not a better route; "". Life: the queue */
 };
 
@@ -151,7 +151,11 @@ int slc_queue_query(const struct slc_queue *q, struct slc_queue_info *info);
 /*
  * Registers a region or a file with the engine ahead of its first move, so
  * that no move pays for it. Optional. A refusal (memlock, full table) is not
- * an error: the moves then say the reason. 0 or -EINVAL.
+ * an error: the moves then say the reason. 0, -EINVAL, or -EPERM in a thread or
+ * a forked child that did not open the queue, as for the calls below.
+ *
+ * Attached so or by a first move, a region is held until detach or close; a
+ * file until then, or until no move uses it and only this queue holds it.
  */
 int slc_queue_attach_region(struct slc_queue *q, struct slc_region *region);
 int slc_queue_attach_file(struct slc_queue *q, struct slc_file *file);
@@ -172,8 +176,8 @@ int slc_queue_submit(struct slc_queue *q, const struct slc_move *mv,
 /*
  * Waits until `min` completions are there (0: only looks), or timeout_ns has
  * passed (SLC_FOREVER: no limit), then takes up to `max`. Returns how many;
- * fewer than min only after the timeout or when nothing more is in flight.
- * -EINTR when a signal came and nothing was there.
+ * fewer than min only after the timeout, a signal, or when nothing more is in
+ * flight. -EINTR when a signal came and nothing was there.
  */
 int slc_queue_poll(struct slc_queue *q, struct slc_done *done, uint32_t max,
 		   uint32_t min, int64_t timeout_ns);

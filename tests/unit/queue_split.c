@@ -9,7 +9,7 @@
 
 #include "ktap.h"
 
-#define MEM_LEN 65536u
+#define MEM_LEN 32768u
 #define FILE_LEN 262144u
 #define MAX_PIECES 4096
 
@@ -149,7 +149,7 @@ static void model(struct slc_split *s, const struct slc_run *runs, uint32_t n)
 		carry_out(&pieces[j]);
 		pieces[j] = pieces[i - 1];
 	}
-	for (uint32_t b = 0; b < MEM_LEN; b++)
+	for (uint32_t b = 0; b < MEM_LEN && memcmp(mem, want, MEM_LEN); b++)
 		if (mem[b] != want[b] && !may_differ[b])
 			ASSERT_EQ(mem[b], want[b]);
 }
@@ -160,7 +160,7 @@ TEST(any_runs_land_exactly_in_any_order)
 
 	for (uint32_t i = 0; i < FILE_LEN; i++)
 		file[i] = (unsigned char)rnd(256);
-	for (int round = 0; round < 4000; round++) {
+	for (int round = 0; round < 3000; round++) {
 		uint32_t n = make_runs(runs, 1 + (uint32_t)rnd(64), rnd(2));
 		struct slc_split s = split(runs, n);
 

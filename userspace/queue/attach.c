@@ -134,7 +134,7 @@ struct slc_file_att *slc_attach_file(struct slc_attach *t,
 	fa->file = slc_file_get(file);
 	fa->slot[0] = fa->slot[1] = -1;
 	fa->tried[0] = fa->tried[1] = false;
-	fa->dio_refused = false;
+	fa->dio_refused = fa->poll_refused = false;
 	fa->dio_writes = 0;
 	fa->why_buffered = slc_reason(t->reasons, "%s", file->reason);
 	fa->why_no_slot = t->ops->set_file ?

@@ -30,6 +30,7 @@ struct slc_file_att {
 	int32_t slot[2];   /* [direct]: in the registered table, or -1 */
 	bool tried[2];	   /* registration, whatever came of it */
 	bool dio_refused;  /* O_DIRECT failed with -EINVAL on the way */
+	bool poll_refused; /* the device cannot be polled */
 	uint32_t dio_writes; /* moves that write around the page cache now */
 	const char *why_buffered; /* "" when O_DIRECT works */
 	const char *why_edge;	/* of a bounce at head or tail */

@@ -125,6 +125,15 @@ static void free_io(struct slc_queue *q, struct slc_io *io)
 
 /* ---- starting ---- */
 
+static const char no_polling[] = "this device has no queues that can be polled";
+
+/* One more reason, once. */
+static void add_why(struct slc_queue *q, struct slc_mv *mv, const char *why)
+{
+	if (!strstr(mv->why, why))
+		mv->why = slc_reason_join(q->att.reasons, mv->why, why, "", "");
+}
+
 static void set_target(struct slc_queue *q, struct slc_io *io)
 {
 	struct slc_mv *mv = io->mv;
@@ -133,10 +142,15 @@ static void set_target(struct slc_queue *q, struct slc_io *io)
 	io->fd = io->direct ? mv->fa->file->dio_fd : mv->fa->file->fd;
 	io->file_slot = slc_attach_slot(&q->att, mv->fa, io->direct);
 	io->buf_slot = slc_attach_buffer(ra, io->addr, io->len);
+	if (!(q->att.caps.features & SLC_QUEUE_HAS_IOPOLL))
+		return;
 	/* A device that is polled knows no page cache. */
-	if ((q->flags & SLC_QUEUE_IOPOLL) && !io->direct &&
-	    (q->att.caps.features & SLC_QUEUE_HAS_IOPOLL))
+	if (!io->direct)
 		io->blocking = true;
+	if (mv->fa->poll_refused) {
+		io->blocking = true;
+		add_why(q, mv, no_polling);
+	}
 }
 
 static void start(struct slc_queue *q, struct slc_io *io)
@@ -321,8 +335,7 @@ static void go_buffered(struct slc_queue *q, struct slc_io *io,
 {
 	struct slc_mv *mv = io->mv;
 
-	if (mv->why != why)
-		mv->why = slc_reason_join(q->att.reasons, mv->why, why, "", "");
+	add_why(q, mv, why);
 	mv->buffered += io->need - io->head;
 	if (io->bounced)
 		mv->bounced -= io->need - io->head;
@@ -368,11 +381,11 @@ static void failed(struct slc_queue *q, struct slc_io *io, int32_t res)
 		res = -ENOTSUP;
 	}
 	if (res == -EOPNOTSUPP && !io->blocking &&
-	    (q->flags & SLC_QUEUE_IOPOLL) && !(mv->flags & SLC_MOVE_STRICT)) {
+	    (q->att.caps.features & SLC_QUEUE_HAS_IOPOLL) &&
+	    !(mv->flags & SLC_MOVE_STRICT)) {
 		io->blocking = true;
-		mv->why = slc_reason(
-			q->att.reasons,
-			"this device has no queues that can be polled");
+		fa->poll_refused = true;
+		add_why(q, mv, no_polling);
 		start(q, io);
 		return;
 	}

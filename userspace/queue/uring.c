@@ -269,8 +269,9 @@ static int enter(struct uring *u, uint32_t min, int64_t timeout_ns)
 			return 0;
 	}
 	/* A signal that came after something was sent shows only in this:
-	 * all was sent, and yet the wait ended early. */
-	if (ret >= 0 && !io_uring_sq_ready(&u->ring) &&
+	 * all was sent, and yet the wait ended early. Polling a device ends
+	 * early as it likes. */
+	if (ret >= 0 && !u->iopoll && !io_uring_sq_ready(&u->ring) &&
 	    !io_uring_cq_ready(&u->ring) &&
 	    (timeout_ns == SLC_FOREVER || now_ns() < end))
 		return -EINTR;
