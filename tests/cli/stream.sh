@@ -148,7 +148,7 @@ test_a_reader_that_leaves_is_no_endless_run() {
 	raw 20000000
 	rc=0
 	timeout 20 "$SLUICE" stream "$tmp/a.bin" --format raw --record 10 --list 2>"$tmp/err" | head -n 1 >"$tmp/out" || rc=$?
-	ran=head
+	ran="head"
 	want_rc 0
 	want_out '^0	10	'
 }
