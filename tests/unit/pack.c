@@ -11,6 +11,7 @@
 #include "ktap.h"
 #include "makedata.h"
 #include "stream/dataset.h"
+#include "stream/feed.h"
 #include "stream/manifest.h"
 
 FIXTURE(pack)
@@ -357,6 +358,51 @@ TEST_F(pack, a_file_changed_since_it_was_opened_is_stale)
 	EXPECT_EQ(slc_dataset_pack(ds, md_path("%s/d.json", self->dir), NULL),
 		  -ESTALE);
 	EXPECT_HAS(slc_last_error(self->ctx), "x.npy changed");
+	slc_dataset_put(ds);
+}
+
+TEST_F(pack, a_file_that_changes_while_it_is_read_is_stale)
+{
+	const char *data = md_path("%s/x.rec", self->dir);
+	struct timespec times[2] = { { 1, 0 }, { 1, 0 } };
+	struct slc_extent e;
+	struct slc_feed *feed;
+	struct slc_dataset *ds;
+
+	md_raw(data, 5, 512 << 10, NULL);
+	ASSERT_EQ(open_with(self->ctx, data, 0, "raw", 512 << 10, &ds), 0);
+	ASSERT_EQ(slc_feed_open(ds, NULL, NULL, &feed), 0);
+	ASSERT_EQ(slc_feed_next(feed, &e), 1);
+	EXPECT_EQ(e.off, 0);
+	EXPECT_EQ(e.len, SLC_EXTENT_BYTES);
+	ASSERT_EQ(slc_feed_next(feed, &e), 1);
+	ASSERT_EQ(utimensat(AT_FDCWD, data, times, 0), 0);
+	EXPECT_EQ(slc_feed_next(feed, &e), -ESTALE);
+	EXPECT_HAS(slc_last_error(self->ctx), "changed while it was read");
+	slc_feed_close(feed);
+	slc_dataset_put(ds);
+}
+
+TEST_F(pack, a_file_truncated_while_it_is_read_is_an_error_with_its_offset)
+{
+	const char *data = md_path("%s/x.rec", self->dir);
+	struct slc_extent e;
+	struct slc_feed *feed;
+	struct slc_dataset *ds;
+	int res;
+
+	md_raw(data, 80, 512 << 10, NULL);
+	ASSERT_EQ(open_with(self->ctx, data, 0, "raw", 512 << 10, &ds), 0);
+	ASSERT_EQ(slc_feed_open(ds, NULL, NULL, &feed), 0);
+	/* 16 MiB of 40 may be under way already. */
+	ASSERT_EQ(slc_feed_next(feed, &e), 1);
+	ASSERT_EQ(truncate(data, 30 << 20), 0);
+	while ((res = slc_feed_next(feed, &e)) > 0)
+		;
+	EXPECT_EQ(res, -ENODATA);
+	EXPECT_HAS(slc_last_error(self->ctx),
+		   "x.rec at offset 31457280: the file got shorter");
+	slc_feed_close(feed);
 	slc_dataset_put(ds);
 }
 

@@ -249,38 +249,40 @@ static char *crcfile_path(const char *path, uint32_t crc)
 	return out;
 }
 
-/* The checksum file that the manifest at `path` names, if it is one that pack
- * would have named so: malloc'd or NULL. */
-static char *old_crcfile(struct slc_ctx *ctx, const char *path)
+/*
+ * The checksum file that the manifest at `path` names, if it is one that pack
+ * would have named so: a manifest that was edited does not get to say what is
+ * removed. *out is malloc'd or NULL. 0 or -errno.
+ */
+static int old_crcfile(struct slc_ctx *ctx, const char *path, char **out)
 {
-	const char *text, *file;
+	const char *text, *file, *slash;
 	uint8_t *bytes;
 	uint64_t len;
-	char *out = NULL;
-	json_t *root;
+	json_t *index, *root;
 	unsigned int crc;
+	int err;
 
-	if (access(path, F_OK) ||
-	    slc_listing_kind(ctx, path) != SLC_LISTING_MANIFEST ||
-	    slc_read_whole(ctx, path, SLC_JSON_MAX, &bytes, &len))
-		return NULL;
+	*out = NULL;
+	if (access(path, F_OK))
+		return 0;
+	err = slc_read_whole(ctx, path, SLC_JSON_MAX, &bytes, &len);
+	if (err)
+		return err;
 	root = json_loadb((char *)bytes, len, JSON_REJECT_DUPLICATES, NULL);
 	free(bytes);
-	text = json_string_value(
-		json_object_get(json_object_get(root, "index"), "crc32c"));
-	file = json_string_value(
-		json_object_get(json_object_get(root, "index"), "file"));
-	if (text && file && strlen(text) == 8 &&
-	    sscanf(text, "%8x", &crc) == 1)
-		out = crcfile_path(path, crc);
-	/* A manifest that was edited does not get to name what is removed. */
-	if (out && strcmp(strrchr(out, '/') ? strrchr(out, '/') + 1 : out,
-			  file)) {
-		free(out);
-		out = NULL;
+	index = json_object_get(root, "index");
+	text = json_string_value(json_object_get(index, "crc32c"));
+	file = json_string_value(json_object_get(index, "file"));
+	if (text && file && strlen(text) == 8 && sscanf(text, "%8x", &crc) == 1)
+		*out = crcfile_path(path, crc);
+	slash = *out ? strrchr(*out, '/') : NULL;
+	if (*out && strcmp(slash ? slash + 1 : *out, file)) {
+		free(*out);
+		*out = NULL;
 	}
 	json_decref(root);
-	return out;
+	return 0;
 }
 
 int slc_manifest_may_write(struct slc_ctx *ctx, const char *path)
@@ -408,12 +410,15 @@ static int write_manifest(struct slc_dataset *ds,
 int slc_manifest_write(struct slc_dataset *ds, const struct slc_packed *packed,
 		       const char *path)
 {
-	char *old = old_crcfile(ds->ctx, path), *file = NULL;
+	char *old, *file = NULL;
 	bool renamed = false, existed = false;
 	uint64_t bytes = 0;
 	uint32_t crc = 0;
 	int err;
 
+	err = old_crcfile(ds->ctx, path, &old);
+	if (err)
+		return err;
 	err = write_crcs(ds, packed, path, &file, &existed, &bytes,
 			 &crc);
 	if (err)
