@@ -712,6 +712,42 @@ TEST_F(engine, short_writes_are_continued)
 	EXPECT_EQ(d.result, -EIO);
 }
 
+TEST_F(engine, an_unaligned_write_waits_for_direct_ones_and_ends_them)
+{
+	struct slc_move mv[2];
+	struct slc_done d[2];
+
+	if (!self->direct)
+		SKIP("no O_DIRECT here");
+	mv[0] = (struct slc_move){ .src = slc_at_region(self->region, 0),
+				   .dst = slc_at_file(self->file, 0),
+				   .len = 65536 };
+	mv[1] = (struct slc_move){ .src = slc_at_region(self->region, 0),
+				   .dst = slc_at_file(self->file, 65536),
+				   .len = 100,
+				   .user_data = 1 };
+	script.hold_disk = true;
+	ASSERT_EQ(slc_queue_submit(self->q, mv, 2), 2);
+	EXPECT_EQ(slc_queue_poll(self->q, d, 2, 1, 20000000), 0);
+	/* Beside it, the page cache and the disk could come to differ. */
+	EXPECT_EQ(script.started, 1u);
+	pocket[npocket++] =
+		(struct slc_landed){ .io = held[--nheld], .res = 65536 };
+	script.hold_disk = false;
+	ASSERT_EQ(slc_queue_poll(self->q, d, 2, 2, SLC_FOREVER), 2);
+	EXPECT_EQ(d[0].result, 65536);
+	EXPECT_STREQ(slc_route_name(d[0].route),
+		     slc_route_name(slc_engines[strcmp(variant->engine,
+						       "uring") != 0]
+					    ->direct));
+	EXPECT_EQ(d[1].result, 100);
+	/* And from then on no write to this file goes around the cache. */
+	ASSERT_EQ(slc_queue_submit(self->q, mv, 1), 1);
+	ASSERT_EQ(slc_queue_poll(self->q, d, 1, 1, SLC_FOREVER), 1);
+	EXPECT_EQ(d[0].result, 65536);
+	EXPECT_HAS(d[0].reason, "an earlier write");
+}
+
 TEST_F(engine, closing_gives_hanging_ios_their_end)
 {
 	struct slc_move mv = { .src = slc_at_file(self->file, 0),

@@ -2,6 +2,8 @@
 /* Files: what is refused, what is known of the rest. */
 #include <sluice/queue.h>
 
+#include "queue/file.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -248,6 +250,22 @@ TEST_F(file, a_block_device_knows_its_size)
 		SKIP("%s", slc_last_error(self->ctx));
 	ASSERT_EQ(slc_file_query(f, &info), 0);
 	EXPECT_GT(info.len, 1u << 20);
+	slc_file_put(f);
+}
+
+/* io_uring never waits on such a descriptor: a cold page cache is -EAGAIN. */
+TEST_F(file, no_descriptor_is_left_nonblocking)
+{
+	struct slc_file *f;
+
+	put(self->path, 8192);
+	ASSERT_EQ(slc_file_open(self->ctx, self->path, SLC_FILE_READ, &f), 0);
+	EXPECT_EQ(fcntl(f->fd, F_GETFL) & O_NONBLOCK, 0);
+	if (f->dio_fd >= 0) {
+		EXPECT_EQ(fcntl(f->dio_fd, F_GETFL) & O_NONBLOCK, 0);
+		EXPECT_EQ(fcntl(f->dio_fd, F_GETFL) & O_DIRECT, O_DIRECT);
+	}
+	EXPECT_EQ(fcntl(f->fd, F_GETFL) & O_DIRECT, 0);
 	slc_file_put(f);
 }
 
