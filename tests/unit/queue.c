@@ -814,6 +814,37 @@ TEST_F(queue, files_far_beyond_the_table_still_work)
 		slc_file_put(files[i]);
 }
 
+TEST_F(queue, a_region_beyond_a_gib_is_registered_in_pieces)
+{
+	struct slc_region_attr ra = { .size = sizeof(ra),
+				      .len = (1ull << 30) + (2u << 20),
+				      .flags = SLC_REGION_NOPIN,
+				      .node = SLC_NODE_CALLER };
+	struct slc_region *big;
+	struct slc_move mv = { .src = slc_at_file(self->file, 0),
+			       .len = 1u << 20,
+			       .flags = SLC_MOVE_CRC };
+	static const uint64_t around[] = { 1u << 20, 1u << 19, 4096, 0 };
+
+	if (strcmp(variant->engine, "uring") || variant->max_io)
+		SKIP("only for the engine that registers");
+	if (slc_region_alloc(self->ctx, &ra, &big))
+		SKIP("%s", slc_last_error(self->ctx));
+	for (int i = 0; i < 4; i++) {
+		struct slc_done d;
+
+		/* Before, across and behind the cut. */
+		mv.dst = slc_at_region(big, (1ull << 30) - around[i]);
+		d = move(self, &mv);
+		ASSERT_EQ(d.result, 1 << 20);
+		EXPECT_EQ(d.crc, slc_crc32c(0, self->want, 1 << 20));
+		if (self->align)
+			EXPECT_STREQ(d.reason, "");
+	}
+	EXPECT_EQ(slc_queue_detach_region(self->q, big), 0);
+	slc_region_put(big);
+}
+
 static void by_flags(struct ktap_fixture_queue *self,
 		     const struct ktap_variant_queue *variant, uint64_t flags)
 {
