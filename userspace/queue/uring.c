@@ -252,7 +252,7 @@ static int enter(struct uring *u, uint32_t min, int64_t timeout_ns)
 {
 	struct __kernel_timespec ts;
 	struct io_uring_cqe *cqe;
-	int64_t end = 0;
+	int64_t begin = 0;
 	int ret;
 
 	if (!io_uring_sq_ready(&u->ring) && io_uring_cq_ready(&u->ring) >= min)
@@ -262,7 +262,7 @@ static int enter(struct uring *u, uint32_t min, int64_t timeout_ns)
 	} else {
 		ts.tv_sec = timeout_ns / 1000000000;
 		ts.tv_nsec = timeout_ns % 1000000000;
-		end = now_ns() + timeout_ns;
+		begin = now_ns();
 		ret = io_uring_submit_and_wait_timeout(&u->ring, &cqe, min,
 						       &ts, NULL);
 		if (ret == -ETIME)
@@ -273,7 +273,7 @@ static int enter(struct uring *u, uint32_t min, int64_t timeout_ns)
 	 * early as it likes. */
 	if (ret >= 0 && !u->iopoll && !io_uring_sq_ready(&u->ring) &&
 	    !io_uring_cq_ready(&u->ring) &&
-	    (timeout_ns == SLC_FOREVER || now_ns() < end))
+	    (timeout_ns == SLC_FOREVER || now_ns() - begin < timeout_ns))
 		return -EINTR;
 	return ret;
 }
