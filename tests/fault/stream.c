@@ -72,7 +72,7 @@ static int drain(struct slc_stream *s, uint64_t *got)
 			*got += v[i].flags & SLC_VIEW_LAST ? 1 : 0;
 		slc_stream_release(s, v, (uint32_t)n);
 	}
-	if (n < 0)
+	if (n < 0 && n != -EINTR)
 		printf("# %s\n", slc_last_error(NULL));
 	return n;
 }
@@ -270,6 +270,74 @@ TEST_F(fault, a_file_that_was_replaced_or_rewritten_is_estale)
 	EXPECT_EQ(slc_stream_next(self->s, &v, 1), -ESTALE);
 }
 
+TEST_F(fault, a_file_written_to_while_it_is_read_is_estale_at_the_latest_at_the_end)
+{
+	struct slc_stream_attr a = attr_of(0, 0);
+	struct slc_view v;
+	uint64_t got;
+	int fd;
+
+	a.memory = 4u << 20;
+	md_raw(self->file, 4000, 5000, NULL);
+	ASSERT_EQ(open_ds(self->ctx, self->file, 5000, &self->ds), 0);
+	ASSERT_EQ(slc_stream_open(self->ds, &a, &self->s), 0);
+	ASSERT_EQ(slc_stream_next(self->s, &v, 1), 1);
+	slc_stream_release(self->s, &v, 1);
+	usleep(20000); /* the clock of the filesystem is coarse */
+	fd = open(self->file, O_WRONLY);
+	MD_MUST(pwrite(fd, "new", 3, 19000000) == 3);
+	close(fd);
+	EXPECT_EQ(drain(self->s, &got), -ESTALE);
+	EXPECT_HAS(slc_last_error(NULL), "written to while");
+}
+
+TEST_F(fault, a_large_sample_of_a_compressed_shard_comes_in_parts_too)
+{
+	const char *dir = md_path("%s/z", self->dir);
+	struct slc_stream_attr a = attr_of(0, SLC_STREAM_PARTS);
+	uint64_t at = 0, samples = 0;
+	struct slc_view v;
+	int n;
+
+	a.memory = 4u << 20;
+	md_mds(dir, 2, 3, 5u << 20, 1, &self->want);
+	ASSERT_EQ(open_ds(self->ctx, dir, 0, &self->ds), 0);
+	ASSERT_EQ(slc_stream_open(self->ds, &a, &self->s), 0);
+	while ((n = slc_stream_next(self->s, &v, 1)) == 1) {
+		ASSERT_EQ(v.part_off, at);
+		at += v.len;
+		if (v.flags & SLC_VIEW_LAST) {
+			ASSERT_EQ(at, self->want.len[v.sample]);
+			ASSERT_EQ(v.crc, self->want.crc[v.sample]);
+			at = 0;
+			samples++;
+		}
+		slc_stream_release(self->s, &v, 1);
+	}
+	if (n)
+		printf("# %s\n", slc_last_error(NULL));
+	EXPECT_EQ(n, 0);
+	EXPECT_EQ(samples, 6);
+}
+
+TEST_F(fault, a_large_tar_sample_is_refused_with_the_memory_it_needs)
+{
+	const char *tar = md_path("%s/s.tar", self->dir);
+	struct slc_stream_attr a = attr_of(0, SLC_STREAM_PARTS);
+	struct slc_view v;
+
+	a.memory = 4u << 20;
+	md_tar(tar, 2, 3u << 20, NULL);
+	ASSERT_EQ(open_ds(self->ctx, tar, 0, &self->ds), 0);
+	ASSERT_EQ(slc_stream_open(self->ds, &a, &self->s), 0);
+	EXPECT_EQ(slc_stream_next(self->s, &v, 1), -EMSGSIZE);
+	EXPECT_HAS(slc_last_error(NULL), "memory of");
+	slc_stream_close(self->s);
+	a.memory = 16u << 20;
+	ASSERT_EQ(slc_stream_open(self->ds, &a, &self->s), 0);
+	EXPECT_EQ(slc_stream_next(self->s, &v, 1), 1);
+}
+
 TEST_F(fault, a_file_that_is_gone_or_a_fifo_is_an_error_at_once)
 {
 	struct slc_stream_attr a = attr_of(0, 0);
@@ -419,11 +487,12 @@ TEST_F(fault, many_files_need_few_descriptors)
 
 TEST_F(fault, descriptors_taken_by_others_close_our_least_used)
 {
-	struct slc_stream_attr a = attr_of(SLC_SHUFFLE_FULL, 0);
-	const struct rlimit some = { 200, 200 };
+	struct slc_stream_attr a = attr_of(SLC_SHUFFLE_NONE, 0);
+	const struct rlimit some = { 1000, 1000 };
 	struct slc_view v;
 	uint64_t got;
 
+	a.memory = 4u << 20; /* a few files ahead, not all of them */
 	for (int i = 0; i < 100; i++)
 		md_raw(md_path("%s/f%03d.bin", self->dir, i), 50, 3000, NULL);
 	ASSERT_EQ(open_ds(self->ctx, self->dir, 3000, &self->ds), 0);
@@ -438,33 +507,82 @@ TEST_F(fault, descriptors_taken_by_others_close_our_least_used)
 	EXPECT_EQ(got, 4999);
 }
 
+TEST_F(fault, lent_views_keep_their_bytes_while_the_window_turns_around_them)
+{
+	struct slc_stream_attr a = attr_of(SLC_SHUFFLE_FULL, 0);
+	struct slc_view lent[40];
+	uint32_t n = 0, state = 5;
+	uint64_t got = 0;
+
+	a.memory = 4u << 20; /* 20 MB go through it */
+	md_raw(self->file, 4000, 5000, &self->want);
+	ASSERT_EQ(open_ds(self->ctx, self->file, 5000, &self->ds), 0);
+	ASSERT_EQ(slc_stream_open(self->ds, &a, &self->s), 0);
+	for (;;) {
+		uint32_t i;
+		int res;
+
+		state = state * 1664525u + 1013904223u;
+		i = n ? (state >> 8) % n : 0;
+		if (n < 40 && (!n || state >> 31)) {
+			res = slc_stream_next(self->s, &lent[n], 1);
+			if (!res)
+				break;
+			if (res == 1) {
+				n++;
+				got++;
+				continue;
+			}
+			ASSERT_EQ(res, -ENOBUFS);
+		}
+		ASSERT_EQ(slc_crc32c(0, lent[i].ptr, lent[i].len),
+			  self->want.crc[lent[i].sample]);
+		slc_stream_release(self->s, &lent[i], 1);
+		lent[i] = lent[--n];
+	}
+	EXPECT_EQ(got, 4000);
+}
+
 static void on_alarm(int sig)
 {
 	(void)sig;
 }
 
-TEST_F(fault, signals_interrupt_and_nothing_is_lost)
+/* Streams self->ds while signals rain: how many samples came in the end. */
+static uint64_t drain_in_rain(struct slc_dataset *ds, uint32_t shuffle)
 {
 	struct sigaction act = { .sa_handler = on_alarm }, old;
 	const struct itimerval often = { { 0, 300 }, { 0, 300 } };
 	const struct itimerval never = { { 0, 0 }, { 0, 0 } };
-	struct slc_stream_attr a = attr_of(SLC_SHUFFLE_FULL, 0);
+	struct slc_stream_attr a = attr_of(shuffle, 0);
 	uint64_t got = 0, count;
+	struct slc_stream *s;
 	int res;
 
-	md_raw(self->file, 4000, 5000, NULL);
-	ASSERT_EQ(open_ds(self->ctx, self->file, 5000, &self->ds), 0);
-	ASSERT_EQ(slc_stream_open(self->ds, &a, &self->s), 0);
+	ASSERT_EQ(slc_stream_open(ds, &a, &s), 0);
 	sigaction(SIGALRM, &act, &old);
 	setitimer(ITIMER_REAL, &often, NULL);
 	do {
-		res = drain(self->s, &count);
+		res = drain(s, &count);
 		got += count;
 	} while (res == -EINTR);
 	setitimer(ITIMER_REAL, &never, NULL);
 	sigaction(SIGALRM, &old, NULL);
 	EXPECT_EQ(res, 0);
-	EXPECT_EQ(got, 4000);
+	slc_stream_close(s);
+	return got;
+}
+
+TEST_F(fault, signals_interrupt_and_nothing_is_lost)
+{
+	md_raw(self->file, 4000, 5000, NULL);
+	ASSERT_EQ(open_ds(self->ctx, self->file, 5000, &self->ds), 0);
+	EXPECT_EQ(drain_in_rain(self->ds, SLC_SHUFFLE_FULL), 4000);
+	slc_dataset_put(self->ds);
+	md_mds(md_path("%s/z", self->dir), 40, 10, 30000, 1, NULL);
+	ASSERT_EQ(open_ds(self->ctx, md_path("%s/z", self->dir), 0, &self->ds),
+		  0);
+	EXPECT_EQ(drain_in_rain(self->ds, SLC_SHUFFLE_SHARD), 400);
 }
 
 TEST_F(fault, damage_in_a_compressed_shard_is_an_error)

@@ -411,6 +411,103 @@ TEST_F(stream, drop_and_pad_are_even)
 	}
 }
 
+/* In the middle of a batch, and with the last step dropped or filled. */
+TEST_F(stream, a_token_within_a_batch_keeps_the_end_where_it_was)
+{
+	for (uint32_t tail = SLC_TAIL_UNEVEN; tail <= SLC_TAIL_PAD; tail++) {
+		uint32_t *hits = calloc(self->want.n, 4);
+		uint32_t *whole = calloc(self->want.n, 4);
+		struct slc_stream_attr a = attr_of(SLC_SHUFFLE_SHARD);
+		char token[SLC_TOKEN_MAX];
+
+		a.tail = tail;
+		a.world = 2;
+		a.batch = 4;
+		for (a.rank = 0; a.rank < 2; a.rank++)
+			drain(self->ds, &a, &self->want, whole, UINT64_MAX,
+			      variant->packed, NULL);
+		for (a.rank = 0; a.rank < 2; a.rank++)
+			drain(self->ds, &a, &self->want, hits, 6,
+			      variant->packed, token);
+		a = attr_of(0);
+		a.resume = token;
+		a.world = 2; /* the batch comes from the token */
+		for (a.rank = 0; a.rank < 2; a.rank++)
+			drain(self->ds, &a, &self->want, hits, UINT64_MAX,
+			      variant->packed, NULL);
+		ASSERT_EQ(memcmp(hits, whole, self->want.n * 4), 0);
+		free(hits);
+		free(whole);
+	}
+}
+
+static uint64_t locked_bytes(void)
+{
+	unsigned long long kb = 0, sum = 0;
+	FILE *f = fopen("/proc/self/status", "r");
+	char line[200];
+
+	MD_MUST(f);
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "VmLck: %llu", &kb) == 1 ||
+		    sscanf(line, "HugetlbPages: %llu", &kb) == 1)
+			sum += kb;
+	fclose(f);
+	return sum << 10;
+}
+
+TEST_F(stream, the_kernel_counts_no_more_than_the_memory_allowed)
+{
+	static const uint64_t sizes[] = { 4u << 20, 7u << 20, 24u << 20 };
+
+	for (int i = 0; i < 3; i++) {
+		struct slc_stream_attr a = attr_of(SLC_SHUFFLE_NONE);
+		uint64_t before = locked_bytes();
+		struct slc_stream *s;
+		struct slc_view v;
+
+		a.memory = sizes[i];
+		ASSERT_EQ(slc_stream_open(self->ds, &a, &s), 0);
+		ASSERT_EQ(slc_stream_next(s, &v, 1), 1);
+		EXPECT_GT(locked_bytes() - before, 64u << 10);
+		EXPECT_LE(locked_bytes() - before, sizes[i]);
+		slc_stream_close(s);
+	}
+}
+
+/* Samples at odd offsets are read in place with the pages around them. */
+TEST_F(stream, no_sample_goes_through_a_bounce_buffer)
+{
+	struct slc_stream_attr a = attr_of(variant->packed ? 1 : 2);
+	struct slc_file_info fi = { .size = sizeof(fi) };
+	struct slc_shard_info sh = { .size = sizeof(sh) };
+	struct slc_stream_stats st = { .size = sizeof(st) };
+	struct slc_view v[VIEWS];
+	struct slc_stream *s;
+	struct slc_file *f;
+	int n;
+
+	ASSERT_EQ(slc_dataset_shard(self->ds, 0, &sh), 0);
+	ASSERT_EQ(slc_file_open(self->ctx, sh.path, SLC_FILE_READ, &f), 0);
+	ASSERT_EQ(slc_file_query(f, &fi), 0);
+	slc_file_put(f);
+	if (!fi.dio_off_align || fi.dio_off_align > 4096)
+		SKIP("no O_DIRECT for %s", self->dir);
+	ASSERT_EQ(slc_stream_open(self->ds, &a, &s), 0);
+	while ((n = slc_stream_next(s, v, VIEWS)) > 0)
+		slc_stream_release(s, v, (uint32_t)n);
+	ASSERT_EQ(slc_stream_stats(s, &st), 0);
+	for (uint32_t i = 0; i < st.nroutes; i++) {
+		if (st.routes[i].route == SLC_ROUTE_BOUNCE)
+			EXPECT_HAS(st.routes[i].reason, "inflated");
+		else
+			EXPECT_HAS(slc_route_name(st.routes[i].route),
+				   "direct");
+	}
+	EXPECT_EQ(st.nroutes, variant->packed ? 2 : 1);
+	slc_stream_close(s);
+}
+
 TEST_F(stream, a_manifest_verifies_every_byte)
 {
 	const char *path = md_path("%s/data.slc.json", self->dir);

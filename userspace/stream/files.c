@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+#include "queue/file.h"
 
 static void unlink_entry(struct slc_files *fs, uint32_t i)
 {
@@ -32,10 +35,31 @@ static void link_newest(struct slc_files *fs, uint32_t i)
 	fs->newest = i;
 }
 
+/* By the descriptor: what another file at its path does is nothing to us. */
+static void look(struct slc_files *fs, const struct slc_open_file *e)
+{
+	const struct slc_shard *sh = &fs->ds->shards[e->shard];
+	struct stat st;
+
+	if (fstat(e->file->fd, &st))
+		return;
+	if ((uint64_t)st.st_size != sh->size ||
+	    st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec !=
+		    sh->mtime_ns)
+		fs->changed = e->shard;
+}
+
+void slc_files_look(struct slc_files *fs)
+{
+	for (uint32_t i = fs->newest; i != SLC_FILE_NONE; i = fs->entry[i].next)
+		look(fs, &fs->entry[i]);
+}
+
 static void shut(struct slc_files *fs, uint32_t i)
 {
 	struct slc_open_file *e = &fs->entry[i];
 
+	look(fs, e);
 	unlink_entry(fs, i);
 	/* No move is in flight, so the queue cannot say -EBUSY. */
 	if (fs->queue)
@@ -80,6 +104,7 @@ int slc_files_init(struct slc_files *fs, struct slc_dataset *ds,
 	fs->ds = ds;
 	fs->queue = queue;
 	fs->flags = flags;
+	fs->changed = UINT64_MAX;
 	fs->cap = cap;
 	fs->newest = fs->lru_oldest = SLC_FILE_NONE;
 	return 0;

@@ -21,6 +21,8 @@ struct slc_files {
 	struct slc_dataset *ds;
 	struct slc_queue *queue; /* NULL once it is closed */
 	uint32_t flags;	     /* of slc_shard_open() */
+	uint64_t changed;    /* a shard whose file was written to while it was
+			      * open here; UINT64_MAX: none seen */
 	uint32_t cap, n;
 	uint32_t newest, lru_oldest;
 	uint32_t *of_shard;  /* entry of each shard, SLC_FILE_NONE */
@@ -41,5 +43,8 @@ void slc_files_fini(struct slc_files *files);
  */
 int slc_files_get(struct slc_files *files, uint64_t shard, uint32_t *entry);
 void slc_files_put(struct slc_files *files, uint32_t entry);
+
+/* Looks at every open file, as each close does: fills files->changed. */
+void slc_files_look(struct slc_files *files);
 
 #endif

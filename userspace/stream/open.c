@@ -239,7 +239,8 @@ static int alloc_region(struct slc_stream *s, uint64_t own)
 				(unsigned long long)own);
 	if (!a->page_size && ra.len < HUGE_PAGE)
 		ra.page_size = SLC_SLOT_ALIGN;
-	if (a->flags & SLC_STREAM_STRICT)
+	/* Pages that nobody asked for by size may be the next best ones. */
+	if ((a->flags & SLC_STREAM_STRICT) && a->page_size)
 		ra.flags |= SLC_REGION_STRICT;
 	err = slc_region_alloc(s->ctx, &ra, &s->region);
 	if (err)

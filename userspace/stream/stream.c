@@ -115,6 +115,24 @@ static uint32_t wait_for(const struct slc_stream *s)
 	return min < 1 ? 1 : min > WAIT_MAX ? WAIT_MAX : min;
 }
 
+/*
+ * Bytes that checksums vouch for may be from before or after a write; without
+ * them a file that was written to while we read it may have given a mixture.
+ */
+static bool mixed(struct slc_stream *s, bool end)
+{
+	if (s->ds->verified && slc_stream_crc(s))
+		return false;
+	if (end)
+		slc_files_look(&s->files);
+	if (s->files.changed == UINT64_MAX)
+		return false;
+	slc_fault_set(&s->fault, -ESTALE,
+		      "%s: the file was written to while it was streamed: what came of it may be old and new bytes mixed",
+		      s->ds->shards[s->files.changed].path);
+	return true;
+}
+
 static int next(struct slc_stream *s, struct slc_view *views, uint32_t max)
 {
 	bool idle = false;
@@ -128,7 +146,7 @@ static int next(struct slc_stream *s, struct slc_view *views, uint32_t max)
 			if (n < 0 && n != -EINTR)
 				return raise_fault(s);
 		}
-		if (slc_fetch_pump(s))
+		if (slc_fetch_pump(s) || mixed(s, false))
 			return raise_fault(s);
 		n = deliver(s, views, max);
 		if (n > 0)
@@ -136,7 +154,7 @@ static int next(struct slc_stream *s, struct slc_view *views, uint32_t max)
 		if (n < 0)
 			return n == -EINTR ? n : raise_fault(s);
 		if (s->k_done == s->total)
-			return 0;
+			return mixed(s, true) ? raise_fault(s) : 0;
 		if (!s->flying || idle)
 			return stuck(s);
 		n = slc_fetch_reap(s, wait_for(s));
