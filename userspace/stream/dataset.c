@@ -275,8 +275,10 @@ void slc_shard_describe(const struct slc_shard *sh, uint64_t local,
 
 		info->dtype = t->format->dtype_name(x->dtype);
 		info->ndim = x->ndim < SLC_DIMS_MAX ? x->ndim : SLC_DIMS_MAX;
-		memcpy(info->shape, t->dims + x->shape,
-		       info->ndim * sizeof(*t->dims));
+		/* Scalars alone have no dims at all: dims is then NULL. */
+		if (info->ndim)
+			memcpy(info->shape, t->dims + x->shape,
+			       info->ndim * sizeof(*t->dims));
 	} else if (t->kind == SLC_TABLE_FIXED) {
 		info->ndim = t->ndim;
 		memcpy(info->shape, t->shape, t->ndim * sizeof(*t->shape));
