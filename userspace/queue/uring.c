@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <liburing.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,13 @@ struct uring {
 	bool iopoll;
 	uint32_t flying; /* started, not yet landed */
 };
+
+/*
+ * One thread's ring may lie where another's was unmapped. The kernel orders the
+ * two; liburing calls it without libc, so a race detector does not see that.
+ * close() before the unmapping pairs with open() after the mapping.
+ */
+static atomic_uint ring_order;
 
 /* Best first: each line is for kernels that refuse the one before. */
 static const uint32_t setups[] = {
@@ -163,6 +171,7 @@ static int uring_open(uint32_t depth, uint64_t flags, void **state,
 			 setup_hint(err));
 		goto free_state;
 	}
+	atomic_fetch_add_explicit(&ring_order, 1, memory_order_acq_rel);
 	op = missing_op(&u->ring);
 	if (op) {
 		snprintf(why, size, "io_uring of this kernel has no %s", op);
@@ -176,6 +185,7 @@ static int uring_open(uint32_t depth, uint64_t flags, void **state,
 	return 0;
 
 exit_ring:
+	atomic_fetch_add_explicit(&ring_order, 1, memory_order_acq_rel);
 	io_uring_queue_exit(&u->ring);
 free_state:
 	free(u);
@@ -186,6 +196,7 @@ static void uring_close(void *state)
 {
 	struct uring *u = state;
 
+	atomic_fetch_add_explicit(&ring_order, 1, memory_order_acq_rel);
 	io_uring_queue_exit(&u->ring);
 	free(u);
 }
