@@ -317,11 +317,12 @@ static int print_head(struct listing *l)
 		       slc_codec_name(sh->codec), sh->table.n, sh->size);
 		return 0;
 	}
-	printf("# %s: %s%s%s, %s %s, %s%s\n", l->key.p,
+	printf("# %s: %s%s%s, %s %s%s, %s%s\n", l->key.p,
 	       sh->table.format->name, sh->codec ? " in " : "",
 	       slc_codec_name(sh->codec),
 	       slc_human_count(samples, sizeof(samples), sh->table.n),
-	       sh->table.kind == SLC_TABLE_TENSORS ? "tensors" : "samples",
+	       sh->table.kind == SLC_TABLE_TENSORS ? "tensor" : "sample",
+	       sh->table.n == 1 ? "" : "s",
 	       slc_human_bytes(bytes, sizeof(bytes), sh->size),
 	       sh->table.fortran ?
 		       ", Fortran order: one array, rows are not contiguous" :

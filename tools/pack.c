@@ -113,9 +113,11 @@ static void print_result(const struct options *o,
 {
 	char bytes[32], samples[32], shards[32], rate[48], took[32];
 
-	printf("%s: %s samples in %s files, %s, read in %s at %s\n", o->out,
+	printf("%s: %s sample%s in %s file%s, %s, read in %s at %s\n", o->out,
 	       slc_human_count(samples, sizeof(samples), info->samples),
+	       info->samples == 1 ? "" : "s",
 	       slc_human_count(shards, sizeof(shards), info->shards),
+	       info->shards == 1 ? "" : "s",
 	       slc_human_bytes(bytes, sizeof(bytes), info->bytes),
 	       slc_human_time(took, sizeof(took), ns),
 	       slc_human_rate(rate, sizeof(rate),

@@ -12,7 +12,7 @@ test_pack_writes_a_manifest_and_one_checksum_file() {
 	run "$SLUICE" pack "$tmp/a.rec" --format raw --record 512 -o "$tmp/d.slc.json"
 	want_rc 0
 	want_empty err
-	want_out '100 samples in 1 files'
+	want_out '100 samples in 1 file,'
 	[ "$(ls "$tmp" | grep -c 'd\.slc\.[0-9a-f]*\.idx')" = 1 ] || { ls -la "$tmp" && die "no index"; }
 	run "$SLUICE" inspect "$tmp/d.slc.json"
 	want_rc 0

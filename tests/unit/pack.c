@@ -261,6 +261,14 @@ static int pack_to(struct slc_ctx *ctx, const char *data, const char *manifest,
 	return err;
 }
 
+static int stop_at_once(void *user, uint64_t bytes, uint64_t total)
+{
+	uint64_t *calls = user;
+
+	(*calls)++;
+	return bytes <= total;
+}
+
 TEST_F(pack, a_second_pack_replaces_manifest_and_checksum_file)
 {
 	const char *data = md_path("%s/x.npy", self->dir);
@@ -296,6 +304,30 @@ TEST_F(pack, a_file_that_is_no_manifest_is_not_replaced)
 			  md_path("%s/no/d.json", self->dir), 0), -ENOENT);
 }
 
+TEST_F(pack, a_folder_that_takes_no_files_is_said_before_anything_is_read)
+{
+	struct slc_pack_attr attr = { .size = sizeof(attr),
+				      .progress = stop_at_once };
+	const char *data = md_path("%s/x.npy", self->dir);
+	const char *folder = md_path("%s/shut", self->dir);
+	struct slc_dataset *ds;
+	uint64_t calls = 0;
+
+	attr.user = &calls;
+	md_npy(data, 30, 1000, NULL);
+	ASSERT_EQ(chmod(self->dir, 0755), 0);
+	ASSERT_EQ(mkdir(folder, 0555), 0);
+	ASSERT_EQ(open_one(self->ctx, data, &ds), 0);
+	if (!geteuid() && seteuid(65534))
+		SKIP("cannot act as another user: %s", strerror(errno));
+	EXPECT_EQ(slc_dataset_pack(ds, md_path("%s/d.json", folder), &attr),
+		  -EACCES);
+	EXPECT_EQ(calls, 0);
+	if (!getuid())
+		ASSERT_EQ(seteuid(0), 0);
+	slc_dataset_put(ds);
+}
+
 TEST_F(pack, a_copy_of_the_folder_opens_where_it_is)
 {
 	struct slc_dataset *a, *b;
@@ -318,14 +350,6 @@ TEST_F(pack, a_copy_of_the_folder_opens_where_it_is)
 	EXPECT_EQ(a->nshards, 2);
 	slc_dataset_put(a);
 	slc_dataset_put(b);
-}
-
-static int stop_at_once(void *user, uint64_t bytes, uint64_t total)
-{
-	uint64_t *calls = user;
-
-	(*calls)++;
-	return bytes <= total;
 }
 
 TEST_F(pack, a_progress_that_says_stop_leaves_nothing)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -285,23 +286,34 @@ static int old_crcfile(struct slc_ctx *ctx, const char *path, char **out)
 	return 0;
 }
 
+/* The folder must be there and take new files. */
+static int check_folder(struct slc_ctx *ctx, const char *path)
+{
+	char *real = real_beside(path);
+	int err = real ? 0 : errno;
+
+	if (real) {
+		*strrchr(real, '/') = 0;
+		if (faccessat(AT_FDCWD, *real ? real : "/", W_OK | X_OK,
+			      AT_EACCESS))
+			err = errno;
+		free(real);
+	}
+	if (err)
+		return slc_fail(ctx, -err, "cannot write %s: its folder: %s",
+				path, strerror(err));
+	return 0;
+}
+
 int slc_manifest_may_write(struct slc_ctx *ctx, const char *path)
 {
+	int kind, err = check_folder(ctx, path);
 	struct stat st;
-	char *real;
-	int kind;
 
-	if (stat(path, &st) < 0 && errno != ENOENT)
-		return slc_fail_open(ctx, errno, path);
-	if (lstat(path, &st) < 0) {
-		real = real_beside(path);
-		if (!real)
-			return slc_fail(ctx, -errno,
-					"cannot write %s: its folder: %s", path,
-					strerror(errno));
-		free(real);
-		return 0;
-	}
+	if (err)
+		return err;
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0 : slc_fail_open(ctx, errno, path);
 	kind = S_ISREG(st.st_mode) ? slc_listing_kind(ctx, path) : 0;
 	if (kind < 0)
 		return kind;
