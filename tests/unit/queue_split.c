@@ -16,7 +16,7 @@
 static unsigned char mem[MEM_LEN] __attribute__((aligned(4096)));
 static unsigned char want[MEM_LEN], file[FILE_LEN];
 static bool may_differ[MEM_LEN];
-static struct slc_piece pieces[MAX_PIECES];
+static struct slc_cut pieces[MAX_PIECES];
 static uint64_t seed = 88172645463325252ull;
 
 static uint64_t rnd(uint64_t n)
@@ -55,12 +55,12 @@ static int cut(struct slc_split *s)
 }
 
 /* What any I/O must be, whatever the move. */
-static void check_piece(const struct slc_split *s, const struct slc_piece *p)
+static void check_piece(const struct slc_split *s, const struct slc_cut *p)
 {
 	ASSERT_LT(p->head, p->need);
 	ASSERT_LE(p->need, p->len);
 	ASSERT_LE(p->len, s->max_io);
-	if (p->kind == SLC_PIECE_BUFFERED) {
+	if (p->kind == SLC_CUT_BUFFERED) {
 		ASSERT_EQ(p->head, 0u);
 		ASSERT_EQ(p->need, p->len);
 	} else {
@@ -69,11 +69,11 @@ static void check_piece(const struct slc_split *s, const struct slc_piece *p)
 		ASSERT_LT(p->head, s->off_align);
 		ASSERT_LT(p->len - p->need, s->off_align);
 	}
-	if (p->kind == SLC_PIECE_BOUNCE) {
+	if (p->kind == SLC_CUT_BOUNCE) {
 		ASSERT_LE(p->len, s->max_bounce);
 		return;
 	}
-	if (p->kind == SLC_PIECE_DIRECT)
+	if (p->kind == SLC_CUT_DIRECT)
 		ASSERT_EQ(p->addr % s->mem_align, 0u);
 	ASSERT_GE(p->addr, s->low);
 	ASSERT_LE(p->addr + p->len, s->high);
@@ -81,9 +81,9 @@ static void check_piece(const struct slc_split *s, const struct slc_piece *p)
 		ASSERT_TRUE(!p->head && p->need == p->len);
 }
 
-static void carry_out(const struct slc_piece *p)
+static void carry_out(const struct slc_cut *p)
 {
-	if (p->kind == SLC_PIECE_BOUNCE)
+	if (p->kind == SLC_CUT_BOUNCE)
 		memcpy((void *)(uintptr_t)p->addr, file + p->off + p->head,
 		       p->need - p->head);
 	else
@@ -187,7 +187,7 @@ TEST(neighbours_on_both_sides_become_one_io)
 	ASSERT_EQ(cut(&s), 1);
 	EXPECT_EQ(pieces[0].off, 4096u);
 	EXPECT_EQ(pieces[0].len, 4096u);
-	EXPECT_EQ(pieces[0].kind, SLC_PIECE_DIRECT);
+	EXPECT_EQ(pieces[0].kind, SLC_CUT_DIRECT);
 	/* A gap in the file, or in memory, is a cut. */
 	runs[4].src_off += 512;
 	s = split(runs, 8);
@@ -207,7 +207,7 @@ TEST(unaligned_runs_that_touch_are_one_aligned_io)
 
 	s.superset = true;
 	ASSERT_EQ(cut(&s), 1);
-	EXPECT_EQ(pieces[0].kind, SLC_PIECE_DIRECT);
+	EXPECT_EQ(pieces[0].kind, SLC_CUT_DIRECT);
 	EXPECT_EQ(pieces[0].off, 0u);
 	EXPECT_EQ(pieces[0].head, 100u);
 	EXPECT_EQ(pieces[0].need, 1025u);
@@ -233,7 +233,7 @@ TEST(a_small_unaligned_read_is_one_bounce)
 	struct slc_split s = split(&run, 1);
 
 	ASSERT_EQ(cut(&s), 1);
-	EXPECT_EQ(pieces[0].kind, SLC_PIECE_BOUNCE);
+	EXPECT_EQ(pieces[0].kind, SLC_CUT_BOUNCE);
 	EXPECT_EQ(pieces[0].len, 4608u);
 }
 
@@ -244,11 +244,11 @@ TEST(a_large_unaligned_read_bounces_only_head_and_tail)
 
 	s.max_io = 65536;
 	ASSERT_EQ(cut(&s), 3);
-	EXPECT_EQ(pieces[0].kind, SLC_PIECE_BOUNCE);
+	EXPECT_EQ(pieces[0].kind, SLC_CUT_BOUNCE);
 	EXPECT_EQ(pieces[0].len, 512u);
-	EXPECT_EQ(pieces[1].kind, SLC_PIECE_DIRECT);
+	EXPECT_EQ(pieces[1].kind, SLC_CUT_DIRECT);
 	EXPECT_EQ(pieces[1].len, 59392u);
-	EXPECT_EQ(pieces[2].kind, SLC_PIECE_BOUNCE);
+	EXPECT_EQ(pieces[2].kind, SLC_CUT_BOUNCE);
 	EXPECT_EQ(pieces[2].len, 512u);
 }
 
@@ -261,21 +261,21 @@ TEST(a_superset_stays_inside_the_region)
 	/* Memory 488 and file 1000 agree; the block begins at memory 0. */
 	s.superset = true;
 	cut(&s);
-	EXPECT_EQ(pieces[0].kind, SLC_PIECE_DIRECT);
+	EXPECT_EQ(pieces[0].kind, SLC_CUT_DIRECT);
 	s = split(&first, 1);
 	s.superset = true;
 	s.low += 8;
 	cut(&s);
-	EXPECT_EQ(pieces[0].kind, SLC_PIECE_BOUNCE);
+	EXPECT_EQ(pieces[0].kind, SLC_CUT_BOUNCE);
 	s = split(&last, 1);
 	s.superset = true;
 	cut(&s);
-	EXPECT_EQ(pieces[0].kind, SLC_PIECE_DIRECT);
+	EXPECT_EQ(pieces[0].kind, SLC_CUT_DIRECT);
 	s = split(&last, 1);
 	s.superset = true;
 	s.high -= 8;
 	cut(&s);
-	EXPECT_EQ(pieces[0].kind, SLC_PIECE_BOUNCE);
+	EXPECT_EQ(pieces[0].kind, SLC_CUT_BOUNCE);
 }
 
 TEST(runs_of_no_bytes_give_no_io)

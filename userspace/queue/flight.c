@@ -179,7 +179,7 @@ static void start(struct slc_queue *q, struct slc_io *io)
 }
 
 static void fill_io(struct slc_queue *q, struct slc_io *io, struct slc_mv *mv,
-		    const struct slc_piece *p)
+		    const struct slc_cut *p)
 {
 	io->off = p->off;
 	io->len = p->len;
@@ -187,11 +187,11 @@ static void fill_io(struct slc_queue *q, struct slc_io *io, struct slc_mv *mv,
 	io->head = p->head;
 	io->need = p->need;
 	io->write = mv->kind == SLC_MV_WRITE;
-	io->direct = p->kind != SLC_PIECE_BUFFERED;
+	io->direct = p->kind != SLC_CUT_BUFFERED;
 	io->blocking = false;
 	io->tries = 0;
 	io->mv = mv;
-	io->bounced = p->kind == SLC_PIECE_BOUNCE;
+	io->bounced = p->kind == SLC_CUT_BOUNCE;
 	if (io->bounced) {
 		io->addr = q->bounce_att->addr +
 			   (uint64_t)io->unit * SLC_BOUNCE_UNIT;
@@ -203,7 +203,7 @@ static void fill_io(struct slc_queue *q, struct slc_io *io, struct slc_mv *mv,
 }
 
 /* Why a piece that could have been in place is not. */
-static void note_bounce(struct slc_mv *mv, const struct slc_piece *p)
+static void note_bounce(struct slc_mv *mv, const struct slc_cut *p)
 {
 	if (!mv->why[0])
 		mv->why = (p->addr - p->head) & (mv->split.mem_align - 1) ?
@@ -211,16 +211,16 @@ static void note_bounce(struct slc_mv *mv, const struct slc_piece *p)
 				  mv->fa->why_edge;
 }
 
-static bool is_best(const struct slc_queue *q, const struct slc_piece *p)
+static bool is_best(const struct slc_queue *q, const struct slc_cut *p)
 {
-	return p->kind == SLC_PIECE_DIRECT &&
+	return p->kind == SLC_CUT_DIRECT &&
 	       q->att.ops->direct == SLC_ROUTE_URING_DIRECT;
 }
 
 /* Starts the next I/O of a move. False: it has to wait. */
 static bool start_one(struct slc_queue *q, struct slc_mv *mv)
 {
-	struct slc_piece p;
+	struct slc_cut p;
 	struct slc_io *io;
 
 	if (!slc_split_next(&mv->split, &p)) {
@@ -228,7 +228,7 @@ static bool start_one(struct slc_queue *q, struct slc_mv *mv)
 		finish_if_landed(q, mv);
 		return true;
 	}
-	if (p.kind == SLC_PIECE_BOUNCE)
+	if (p.kind == SLC_CUT_BOUNCE)
 		note_bounce(mv, &p);
 	if ((mv->flags & SLC_MOVE_STRICT) && !is_best(q, &p)) {
 		fail(q, mv, -ENOTSUP, p.off + p.head);
@@ -236,16 +236,16 @@ static bool start_one(struct slc_queue *q, struct slc_mv *mv)
 		return true;
 	}
 	/* See struct slc_file.wrote_buffered. */
-	if (p.kind == SLC_PIECE_BUFFERED && mv->kind == SLC_MV_WRITE &&
+	if (p.kind == SLC_CUT_BUFFERED && mv->kind == SLC_MV_WRITE &&
 	    mv->fa->dio_writes)
 		return false;
 	io = q->free_io;
-	if (!io || (p.kind == SLC_PIECE_BOUNCE && !bounce_get(q, io, p.len)))
+	if (!io || (p.kind == SLC_CUT_BOUNCE && !bounce_get(q, io, p.len)))
 		return false;
 	q->free_io = io->next;
-	if (p.kind == SLC_PIECE_BOUNCE)
+	if (p.kind == SLC_CUT_BOUNCE)
 		mv->bounced += p.need - p.head;
-	else if (p.kind == SLC_PIECE_BUFFERED)
+	else if (p.kind == SLC_CUT_BUFFERED)
 		mv->buffered += p.need;
 	fill_io(q, io, mv, &p);
 	mv->pending++;

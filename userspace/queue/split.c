@@ -72,11 +72,11 @@ static uint64_t room_after(const struct slc_split *s, const struct extent *x)
 }
 
 static void bounce(const struct slc_split *s, const struct extent *x,
-		   uint32_t head, uint64_t n, struct slc_piece *p)
+		   uint32_t head, uint64_t n, struct slc_cut *p)
 {
 	if (n > s->max_bounce - head)
 		n = s->max_bounce - head;
-	p->kind = SLC_PIECE_BOUNCE;
+	p->kind = SLC_CUT_BOUNCE;
 	p->off = x->off - head;
 	p->addr = x->addr;
 	p->head = head;
@@ -85,9 +85,9 @@ static void bounce(const struct slc_split *s, const struct extent *x,
 }
 
 static void in_place(const struct extent *x, uint32_t head, uint32_t need,
-		     uint32_t len, struct slc_piece *p)
+		     uint32_t len, struct slc_cut *p)
 {
-	p->kind = SLC_PIECE_DIRECT;
+	p->kind = SLC_CUT_DIRECT;
 	p->off = x->off - head;
 	p->addr = x->addr - head;
 	p->head = head;
@@ -96,7 +96,7 @@ static void in_place(const struct extent *x, uint32_t head, uint32_t need,
 }
 
 static void direct(const struct slc_split *s, const struct extent *x,
-		   struct slc_piece *p)
+		   struct slc_cut *p)
 {
 	uint32_t head = (uint32_t)x->off & (s->off_align - 1);
 	uint32_t tail, total, up;
@@ -143,7 +143,7 @@ bool slc_split_done(struct slc_split *s)
 	return s->run == s->nruns;
 }
 
-bool slc_split_next(struct slc_split *s, struct slc_piece *p)
+bool slc_split_next(struct slc_split *s, struct slc_cut *p)
 {
 	struct extent x;
 
@@ -154,7 +154,7 @@ bool slc_split_next(struct slc_split *s, struct slc_piece *p)
 		direct(s, &x, p);
 		return true;
 	}
-	p->kind = SLC_PIECE_BUFFERED;
+	p->kind = SLC_CUT_BUFFERED;
 	p->off = x.off;
 	p->addr = x.addr;
 	p->head = 0;
@@ -162,7 +162,7 @@ bool slc_split_next(struct slc_split *s, struct slc_piece *p)
 	return true;
 }
 
-void slc_split_take(struct slc_split *s, const struct slc_piece *p)
+void slc_split_take(struct slc_split *s, const struct slc_cut *p)
 {
 	uint64_t n = p->need - p->head;
 

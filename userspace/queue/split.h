@@ -28,16 +28,16 @@ struct slc_split {
 };
 
 enum slc_piece_kind {
-	SLC_PIECE_DIRECT,   /* in place */
-	SLC_PIECE_BOUNCE,   /* O_DIRECT, by a buffer of the queue's */
-	SLC_PIECE_BUFFERED, /* in place, through the page cache */
+	SLC_CUT_DIRECT,   /* in place */
+	SLC_CUT_BOUNCE,   /* O_DIRECT, by a buffer of the queue's */
+	SLC_CUT_BUFFERED, /* in place, through the page cache */
 };
 
 /*
  * One I/O of [off, off + len) in the file. Bytes [head, need) of it are the
  * move's; what lies around them is there for the alignment.
  */
-struct slc_piece {
+struct slc_cut {
 	uint64_t off;
 	uint64_t addr; /* of the first byte of the I/O; BOUNCE: of byte `head` */
 	uint32_t len, head, need;
@@ -45,10 +45,10 @@ struct slc_piece {
 };
 
 /* The next I/O; false when the move has been cut up. Does not move on. */
-bool slc_split_next(struct slc_split *s, struct slc_piece *p);
+bool slc_split_next(struct slc_split *s, struct slc_cut *p);
 
 /* Moves on past that I/O. */
-void slc_split_take(struct slc_split *s, const struct slc_piece *p);
+void slc_split_take(struct slc_split *s, const struct slc_cut *p);
 
 /* No I/O follows the ones taken. */
 bool slc_split_done(struct slc_split *s);
