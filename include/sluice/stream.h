@@ -103,7 +103,12 @@ struct slc_pack_attr {
 /*
  * Reads every byte of the dataset once and writes a manifest to `path`, and
  * the per-sample checksums to a file beside it, each by temp file, fsync,
- * rename and directory fsync; the manifest last. 0 or -errno.
+ * rename and directory fsync; the manifest last. On failure what was at `path`
+ * is as it was.
+ *
+ * 0; -EEXIST when something else than a manifest is at `path`; -ESTALE for a
+ * file that changed; -ECANCELED; -EINVAL (an array in Fortran order); -ENOSPC,
+ * -EIO and others of the files. One thread.
  */
 int slc_dataset_pack(struct slc_dataset *ds, const char *path,
 		     const struct slc_pack_attr *attr);
