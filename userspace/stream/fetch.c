@@ -57,14 +57,16 @@ static bool take_slot(struct slc_stream *s, struct slc_fetch *f)
 	bool direct = f->file != SLC_FILE_NONE &&
 		      s->files.entry[f->file].direct;
 	uint64_t lead = direct ? f->off % SLC_SLOT_ALIGN : 0, len, off;
+	uint64_t align = direct ? SLC_SLOT_ALIGN : 64;
 
 	if (!f->len) {
 		f->data = s->ring.base;
 		return true;
 	}
-	if (!slc_align_up(lead + f->len, direct ? SLC_SLOT_ALIGN : 64, &len) ||
-	    !slc_ring_take(&s->ring, len, direct ? SLC_SLOT_ALIGN : 64, &off,
-			   &f->span))
+	if (!slc_align_up(lead + f->len, align, &len))
+		return false;
+	f->hot = slc_ring_take(&s->hot, len, align, &off, &f->span);
+	if (!f->hot && !slc_ring_take(&s->ring, len, align, &off, &f->span))
 		return false;
 	f->data = off + lead;
 	return true;
@@ -233,7 +235,7 @@ void slc_fetch_reclaim(struct slc_stream *s)
 		if (f->lent)
 			return;
 		if (f->span)
-			slc_ring_drop(&s->ring, f->span);
+			slc_ring_drop(f->hot ? &s->hot : &s->ring, f->span);
 		f->state = SLC_FETCH_FREE;
 		s->oldest++;
 	}

@@ -15,6 +15,11 @@
 #define DEPTH_DEFAULT 256u
 #define DEPTH_MAX 4096u
 #define FLY_DEFAULT (16ull << 20) /* bytes in flight */
+/*
+ * Of the part of the window that is used first. On the reference machine 64 KiB
+ * samples come at 1.8 GiB/s through 8 MiB and at 1.3 to 1.5 through 16 or more.
+ */
+#define HOT_BYTES (8ull << 20)
 #define IO_DEFAULT (1u << 20)
 #define MERGE_MAX (4u << 20)
 #define ITEMS_MAX (64u << 10)
@@ -258,7 +263,7 @@ static int alloc_region(struct slc_stream *s, uint64_t own)
 /* Divides the region: staging for compressed shards, the rest is the ring. */
 static int divide(struct slc_stream *s)
 {
-	uint64_t len = slc_region_len(s->region), stage = 0, half;
+	uint64_t len = slc_region_len(s->region), stage = 0, half, hot;
 
 	s->unpack.file = SLC_FILE_NONE;
 	if (packed_codec(s->ds)) {
@@ -268,7 +273,9 @@ static int divide(struct slc_stream *s)
 			return slc_fail(s->ctx, -ENOMEM,
 					"no memory to inflate shards");
 	}
-	slc_ring_init(&s->ring, 2 * stage, len - 2 * stage);
+	hot = len / 8 < HOT_BYTES ? 0 : HOT_BYTES;
+	slc_ring_init(&s->hot, 2 * stage, hot);
+	slc_ring_init(&s->ring, 2 * stage + hot, len - 2 * stage - hot);
 	/* Up to half the memory, and with the pages around it in the ring. */
 	half = s->ring.size - 2 * SLC_SLOT_ALIGN;
 	s->whole_max = s->attr.memory / 2 < half ? s->attr.memory / 2 : half;
@@ -284,7 +291,8 @@ static int divide(struct slc_stream *s)
 		s->merge_max = MERGE_MAX;
 	if (s->merge_max > s->ring.size / 8)
 		s->merge_max = s->ring.size / 8;
-	s->fly_max = s->attr.depth ? s->attr.depth * s->merge_max : FLY_DEFAULT;
+	s->fly_max = s->attr.depth ? s->attr.depth * s->merge_max :
+		     hot ? hot - hot / 8 : FLY_DEFAULT;
 	if (s->fly_max > s->ring.size / 2)
 		s->fly_max = s->ring.size / 2;
 	return 0;

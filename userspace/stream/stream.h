@@ -61,6 +61,7 @@ struct slc_fetch {
 	const char *reason;
 	int32_t err;
 	uint32_t file;	  /* in s->files, SLC_FILE_NONE */
+	bool hot;	  /* the slot is in s->hot */
 	bool extents;	  /* range widened to the checksummed extents */
 };
 
@@ -109,7 +110,14 @@ struct slc_stream {
 	struct slc_queue *queue;
 	struct slc_region *region;
 	uint8_t *bytes;	  /* of the region */
-	struct slc_ring ring;
+	/*
+	 * A slot is in `hot` when that has room, else in `ring`. Fetches are
+	 * given back oldest first, so each of the two sees its own oldest
+	 * first. A consumer that keeps up turns over few pages, which its
+	 * caches and the device's translations still know; one that lags or
+	 * lends much has all the memory.
+	 */
+	struct slc_ring hot, ring;
 	struct slc_files files;
 	struct slc_unpack unpack;
 
