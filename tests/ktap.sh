@@ -54,6 +54,11 @@ want_empty() { # out or err
 	[ ! -s "$tmp/$1" ] || { show && die "something on std$1"; }
 }
 
+# Nothing on stderr but what this machine refused and what was done instead.
+want_calm() {
+	! grep -v 'stepping down' "$tmp/err" >/dev/null || { show && die "something on stderr"; }
+}
+
 want_same() { # file file
 	cmp -s "$1" "$2" || { diff "$1" "$2" | head -n 10 && die "$1 and $2 differ"; }
 }
