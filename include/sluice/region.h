@@ -74,7 +74,9 @@ struct slc_residency {
  * Allocates, binds, touches in parallel on the node, and pins host memory.
  * Steps down from 1 GiB to 2 MiB to THP to base pages, and from pinned to
  * populated, each with a sentence in slc_region_info.reason and the log,
- * unless SLC_REGION_STRICT makes the first step an error.
+ * unless SLC_REGION_STRICT makes the first step an error. With page_size 0,
+ * THP in place of hugetlb is told in the reason, and is no step down: both are
+ * the 2 MiB that were asked for.
  *
  * Returns 0; -EINVAL (len 0, page size, flags, node), -ENOMEM (also when the
  * machine or a cgroup has less room: asked before, since past it comes the OOM

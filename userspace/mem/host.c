@@ -463,6 +463,21 @@ static int check_node(struct try *t)
 			       r->info.node, res.worst_node);
 }
 
+/* Says why the next rung is tried, or fails under STRICT. */
+static int next_rung(struct try *t)
+{
+	char what[512];
+
+	snprintf(what, sizeof(what), "%s: stepping down to %s", t->why,
+		 t->rung[1].words);
+	/* "2 MiB if it can be had" is still what the caller gets. */
+	if (!t->attr->page_size && t->rung[1].kind == SLC_PAGE_THP) {
+		slc_region_note(t->r, what);
+		return 0;
+	}
+	return slc_region_step(t->r, -ENOMEM, "%s", what);
+}
+
 static int alloc(struct slc_region *r, const struct slc_region_attr *attr)
 {
 	struct try t = { .r = r, .attr = attr };
@@ -480,8 +495,7 @@ static int alloc(struct slc_region *r, const struct slc_region_attr *attr)
 	if (attr->threads)
 		t.threads = attr->threads;
 	for (; (err = climb(&t)) == 1; t.rung++) {
-		err = slc_region_step(r, -ENOMEM, "%s: stepping down to %s", t.why,
-				      t.rung[1].words);
+		err = next_rung(&t);
 		if (err)
 			return err;
 	}

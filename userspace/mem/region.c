@@ -13,10 +13,18 @@
 #define KNOWN_FLAGS \
 	((uint64_t)(SLC_REGION_STRICT | SLC_REGION_SHARED | SLC_REGION_NOPIN))
 
+static void add_reason(struct slc_region *r, const char *what)
+{
+	char *reason = r->info.reason;
+	size_t used = strlen(reason);
+
+	snprintf(reason + used, sizeof(r->info.reason) - used, "%s%s",
+		 used ? "; " : "", what);
+}
+
 int slc_region_step(struct slc_region *r, int err, const char *fmt, ...)
 {
-	char *reason = r->info.reason, what[512];
-	size_t used = strlen(reason);
+	char what[512];
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -24,10 +32,15 @@ int slc_region_step(struct slc_region *r, int err, const char *fmt, ...)
 	va_end(ap);
 	if (r->strict)
 		return slc_fail(r->ctx, err, "%s (strict: no step down)", what);
-	snprintf(reason + used, sizeof(r->info.reason) - used, "%s%s",
-		 used ? "; " : "", what);
+	add_reason(r, what);
 	slc_log(r->ctx, SLC_LOG_WARN, "region: %s", what);
 	return 0;
+}
+
+void slc_region_note(struct slc_region *r, const char *what)
+{
+	add_reason(r, what);
+	slc_log(r->ctx, SLC_LOG_INFO, "region: %s", what);
 }
 
 static int check_attr(struct slc_ctx *ctx, const struct slc_region_attr *a)

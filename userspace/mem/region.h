@@ -49,4 +49,7 @@ extern const struct slc_region_ops slc_host_ops;
 int slc_region_step(struct slc_region *r, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* Notes why it is as it is, where nothing that was asked for is missing. */
+void slc_region_note(struct slc_region *r, const char *what);
+
 #endif
