@@ -7,9 +7,10 @@
 #include <time.h>
 
 #define SHARDS_MAX 256u /* that are read */
-#define DEPTH_MAX 256u
+#define DEPTH_MAX 128u
 #define PAGE 4096u
-#define FLY_BYTES (16u << 20)
+/* More buffers than this are slower: the limit is to be the best there is. */
+#define FLY_BYTES (8u << 20)
 #define ENOUGH_BYTES (512ull << 20)
 #define ENOUGH_NS 300000000ull
 
@@ -82,7 +83,9 @@ static int set_up(struct run *r)
 	int err;
 
 	/* The pages around an unaligned read are read with it. */
-	r->slot = (p->access + PAGE - 1) / PAGE * PAGE + PAGE;
+	r->slot = (p->access + PAGE - 1) / PAGE * PAGE;
+	if (p->access % PAGE)
+		r->slot += PAGE;
 	qa.max_io = p->access < 1u << 20 ? (uint32_t)(r->slot) : 1u << 20;
 	qa.depth = DEPTH_MAX;
 	err = slc_queue_open(p->ctx, &qa, &r->queue);

@@ -12,7 +12,7 @@
 
 #define MEMORY_DEFAULT (256ull << 20)
 #define MEMORY_MIN (128u << 10) /* of the region, beside the queue's own */
-#define DEPTH_DEFAULT 256u
+#define DEPTH_DEFAULT 128u
 #define DEPTH_MAX 4096u
 #define FLY_DEFAULT (16ull << 20) /* bytes in flight */
 /*
