@@ -7,8 +7,9 @@
 #include "stream/stream.h"
 #include "stream/token.h"
 
-/* At most so many completions are waited for at once. */
+/* At most so many completions, or bytes, are waited for at once. */
 #define WAIT_MAX 64u
+#define WAIT_BYTES (512u << 10)
 
 static int raise_fault(struct slc_stream *s)
 {
@@ -107,12 +108,22 @@ static int stuck(struct slc_stream *s)
 	return raise_fault(s);
 }
 
-/* So many that a system call is worth it, and that the rest keeps flying. */
+/*
+ * So many that a system call is worth it, and that the rest keeps flying: of
+ * small reads a quarter, of large ones the next.
+ */
 static uint32_t wait_for(const struct slc_stream *s)
 {
-	uint32_t min = s->flying / 4;
+	uint64_t min = s->flying / 4, most;
 
-	return min < 1 ? 1 : min > WAIT_MAX ? WAIT_MAX : min;
+	if (min > WAIT_MAX)
+		min = WAIT_MAX;
+	if (s->fly_bytes) {
+		most = (uint64_t)WAIT_BYTES * s->flying / s->fly_bytes;
+		if (min > most)
+			min = most;
+	}
+	return min ? (uint32_t)min : 1;
 }
 
 /*
