@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,32 +33,51 @@ struct work {
 	uint64_t io_bytes;   /* read per run at most; 0: the whole file */
 	uint32_t shuffle;    /* enum slc_shuffle */
 	uint64_t flags;	     /* SLC_STREAM_* of ours */
-	const char *fio;     /* the arguments that make fio best at it */
-	double bar, cpu_bar; /* of fio; cpu_bar 0: none */
+	/* What may make fio best at it: the fastest of them is the peer. NULL:
+	 * the peer is our own stream with `peer_flags`. */
+	const char *const *fio;
+	uint64_t peer_flags;
+	double bar, cpu_bar; /* of the peer; cpu_bar 0: none */
 };
 
 #define FIO_DIRECT "--direct=1 --fixedbufs=1 --registerfiles=1 "
-#define FIO_BATCH                                          \
-	"--iodepth=128 --iodepth_batch_submit=32 "         \
-	"--iodepth_batch_complete_min=16 "                 \
-	"--iodepth_batch_complete_max=128 "
+
+static const char *const fio_sequential[] = {
+	FIO_DIRECT "--rw=read --iodepth=4 ",
+	FIO_DIRECT "--rw=read --iodepth=8 ",
+	FIO_DIRECT "--rw=read --iodepth=16 ",
+	NULL,
+};
+static const char *const fio_random[] = {
+	FIO_DIRECT "--rw=randread --iodepth=128 ",
+	FIO_DIRECT "--rw=randread --iodepth=128 --iodepth_batch_submit=16 "
+		   "--iodepth_batch_complete_min=8 --iodepth_batch_complete_max=128 ",
+	FIO_DIRECT "--rw=randread --iodepth=128 --iodepth_batch_submit=32 "
+		   "--iodepth_batch_complete_min=16 --iodepth_batch_complete_max=128 ",
+	NULL,
+};
+static const char *const fio_hot[] = {
+	"--direct=0 --invalidate=0 --fixedbufs=1 --registerfiles=1 --rw=read --iodepth=4 ",
+	"--direct=0 --invalidate=0 --fixedbufs=1 --registerfiles=1 --rw=read --iodepth=16 ",
+	NULL,
+};
+#define CALIBRATE 2 /* runs of each to find the fastest */
 
 static const struct work works[] = {
 	{ "seq-1m", "sequential, 1 MiB, CRC off", 1 << 20, 0,
 	  SLC_SHUFFLE_NONE, SLC_STREAM_NOCRC,
-	  FIO_DIRECT "--rw=read --iodepth=16 ", 0.98, 1.1 },
-	{ "seq-1m-crc", "sequential, 1 MiB, CRC32C on", 1 << 20, 0,
-	  SLC_SHUFFLE_NONE, 0, FIO_DIRECT "--rw=read --iodepth=16 ", 0.95, 0 },
+	  fio_sequential, 0, 0.98, 1.1 },
+	{ "seq-1m-crc", "sequential, CRC on against off", 1 << 20, 0,
+	  SLC_SHUFFLE_NONE, 0, NULL, SLC_STREAM_NOCRC, 0.95, 0 },
 	{ "shuffle-64k", "full shuffle, 64 KiB samples", 64 << 10, 0,
 	  SLC_SHUFFLE_FULL, SLC_STREAM_NOCRC,
-	  FIO_DIRECT FIO_BATCH "--rw=randread ", 0.97, 1.2 },
+	  fio_random, 0, 0.97, 1.2 },
 	{ "shuffle-4k", "full shuffle, 4 KiB samples", 4 << 10, 1u << 30,
 	  SLC_SHUFFLE_FULL, SLC_STREAM_NOCRC,
-	  FIO_DIRECT FIO_BATCH "--rw=randread ", 0.95, 1.2 },
+	  fio_random, 0, 0.95, 1.2 },
 	{ "hot-1m", "page cache hot, buffered", 1 << 20, 0, SLC_SHUFFLE_NONE,
 	  SLC_STREAM_NOCRC | SLC_STREAM_BUFFERED,
-	  "--direct=0 --fixedbufs=1 --registerfiles=1 --rw=read --iodepth=16 ",
-	  0.9, 0 },
+	  fio_hot, 0, 0.9, 0 },
 };
 #define NWORKS (sizeof(works) / sizeof(works[0]))
 
@@ -67,9 +87,10 @@ struct rate {
 
 struct row {
 	const struct work *work;
-	struct rate ours[RUNS_MAX], fio[RUNS_MAX];
-	struct rate our_median, fio_median;
+	struct rate ours[RUNS_MAX], peer[RUNS_MAX];
+	struct rate our_median, peer_median;
 	double ratio, cpu_ratio; /* medians of the ratios run by run */
+	const char *fio_args;	 /* of the fastest */
 	uint32_t route;
 	char reason[256];
 };
@@ -79,8 +100,26 @@ struct options {
 	uint64_t size;
 	uint32_t runs, depth;
 	bool json, no_fio, huge_set;
-	char made[4096]; /* the file that we made, to remove */
+	char made[64]; /* the file that we made, by its descriptor */
+	int made_fd;
 };
+
+static volatile sig_atomic_t stopped;
+
+static void stop(int sig)
+{
+	(void)sig;
+	stopped = 1;
+}
+
+/* Ctrl-C ends the run in hand, so that the huge pages are given back. */
+static void catch_signals(void)
+{
+	struct sigaction sa = { .sa_handler = stop };
+
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+}
 
 static double now_s(void)
 {
@@ -153,11 +192,13 @@ static int drain(struct slc_stream *s, uint64_t limit, struct rate *out)
 	double t = now_s(), c = cpu_s();
 	int n = 0;
 
-	while (bytes < limit && (n = slc_stream_next(s, views, 64)) > 0) {
+	while (bytes < limit && !stopped && (n = slc_stream_next(s, views, 64)) > 0) {
 		for (int i = 0; i < n; i++)
 			bytes += views[i].len;
 		slc_stream_release(s, views, (uint32_t)n);
 	}
+	if (stopped)
+		return 1;
 	if (n < 0)
 		return failed("streaming");
 	out->bytes_per_s = (double)bytes / (now_s() - t);
@@ -166,12 +207,12 @@ static int drain(struct slc_stream *s, uint64_t limit, struct rate *out)
 }
 
 static int measure_ours(struct slc_ctx *ctx, const struct options *o,
-			struct row *row, struct rate *out)
+			struct row *row, uint64_t flags, struct rate *out)
 {
 	const struct work *w = row->work;
 	struct slc_dataset_attr da = { .size = sizeof(da), .format = "raw",
 				       .record = w->block };
-	struct slc_stream_attr sa = { .size = sizeof(sa), .flags = w->flags,
+	struct slc_stream_attr sa = { .size = sizeof(sa), .flags = flags,
 				      .shuffle = w->shuffle, .seed = 1,
 				      .depth = o->depth,
 				      .node = SLC_NODE_CALLER };
@@ -219,7 +260,7 @@ static int parse_fio(const char *text, struct rate *out)
 }
 
 static int measure_fio(const struct options *o, const struct work *w,
-		       struct rate *out)
+		       const char *args, struct rate *out)
 {
 	static char text[1 << 17];
 	char cmd[2048], amount[64] = "";
@@ -233,7 +274,7 @@ static int measure_fio(const struct options *o, const struct work *w,
 	setenv("SLC_BENCH_FILE", o->file, 1);
 	snprintf(cmd, sizeof(cmd),
 		 "fio --name=peer --filename=\"$SLC_BENCH_FILE\" --readonly --thread --ioengine=io_uring --bs=%llu %s %s %s --output-format=json",
-		 (unsigned long long)w->block, w->fio,
+		 (unsigned long long)w->block, args,
 		 o->huge_set ? "--iomem=mmaphuge --hugepage-size=2m" :
 			       "--iomem=mmap", amount);
 	p = popen(cmd, "re");
@@ -241,7 +282,9 @@ static int measure_fio(const struct options *o, const struct work *w,
 		return -errno;
 	n = fread(text, 1, sizeof(text) - 1, p);
 	text[n] = '\0';
-	if (pclose(p) || parse_fio(text, out)) {
+	if (pclose(p) || stopped || parse_fio(text, out)) {
+		if (stopped)
+			return -EINTR;
 		fprintf(stderr, "sluice: bench storage: fio failed: %s\n%.300s\n",
 			cmd, text);
 		return -EIO;
@@ -271,6 +314,8 @@ static int write_random(int fd, const char *path, uint64_t size)
 	for (uint64_t done = 0; done < size; done += sizeof(buf)) {
 		ssize_t n;
 
+		if (stopped)
+			return 1;
 		fill_random(buf, sizeof(buf) / 8, &state);
 		n = write(fd, buf, sizeof(buf));
 		if (n == (ssize_t)sizeof(buf))
@@ -287,22 +332,26 @@ static int write_random(int fd, const char *path, uint64_t size)
 	return 0;
 }
 
+/*
+ * The file has no name from the start, so that nothing can leave it behind;
+ * fio opens it by our descriptor.
+ */
 static int make_file(struct options *o)
 {
-	int fd, err;
+	char name[4096];
 
-	snprintf(o->made, sizeof(o->made), "%s/sluice-bench-XXXXXX", o->dir);
-	fd = mkstemp(o->made);
-	if (fd < 0) {
+	snprintf(name, sizeof(name), "%s/sluice-bench-XXXXXX", o->dir);
+	o->made_fd = mkostemp(name, O_CLOEXEC);
+	if (o->made_fd < 0) {
 		fprintf(stderr, "sluice: bench storage: cannot make a file in %s: %s: name another folder with --dir\n",
 			o->dir, strerror(errno));
-		o->made[0] = '\0';
 		return 1;
 	}
-	err = write_random(fd, o->made, o->size);
-	close(fd);
+	unlink(name);
+	snprintf(o->made, sizeof(o->made), "/proc/%d/fd/%d", (int)getpid(),
+		 o->made_fd);
 	o->file = o->made;
-	return err;
+	return write_random(o->made_fd, o->dir, o->size);
 }
 
 /* Puts the file into the page cache (hot) or out of it. */
@@ -323,6 +372,42 @@ static void set_cached(const char *path, bool hot)
 
 /* ---- running ---- */
 
+/* Which of the ways of fio is the fastest here and now. */
+static int calibrate(const struct options *o, struct row *row)
+{
+	double best = 0;
+
+	for (const char *const *args = row->work->fio; *args; args++) {
+		double sum = 0;
+
+		for (int i = 0; i < CALIBRATE; i++) {
+			struct rate r;
+
+			if (measure_fio(o, row->work, *args, &r))
+				return 1;
+			sum += r.bytes_per_s;
+		}
+		if (sum > best) {
+			best = sum;
+			row->fio_args = *args;
+		}
+	}
+	return 0;
+}
+
+static bool has_peer(const struct options *o, const struct work *w)
+{
+	return !w->fio || !o->no_fio;
+}
+
+static int measure_peer(struct slc_ctx *ctx, const struct options *o,
+			struct row *row, struct rate *out)
+{
+	if (!row->work->fio)
+		return measure_ours(ctx, o, row, row->work->peer_flags, out);
+	return o->no_fio ? 0 : measure_fio(o, row->work, row->fio_args, out);
+}
+
 static int run_row(struct slc_ctx *ctx, const struct options *o,
 		   struct row *row)
 {
@@ -330,27 +415,26 @@ static int run_row(struct slc_ctx *ctx, const struct options *o,
 	const struct work *w = row->work;
 
 	set_cached(o->file, w->flags & SLC_STREAM_BUFFERED);
+	if (w->fio && !o->no_fio && calibrate(o, row))
+		return 1;
 	for (uint32_t i = 0; i < o->runs; i++) {
 		/* Who goes first changes: neither always follows the other. */
-		for (uint32_t k = 0; k < 2; k++) {
-			if ((i + k) % 2 == 0) {
-				if (measure_ours(ctx, o, row, &row->ours[i]))
-					return 1;
-			} else if (!o->no_fio &&
-				   measure_fio(o, w, &row->fio[i])) {
+		for (uint32_t k = 0; k < 2; k++)
+			if ((i + k) % 2 ? measure_peer(ctx, o, row,
+						       &row->peer[i]) :
+					  measure_ours(ctx, o, row, w->flags,
+						       &row->ours[i]))
 				return 1;
-			}
-		}
 		v[0][i] = row->ours[i].bytes_per_s;
 		v[1][i] = row->ours[i].cpu_s_per_gib;
-		v[2][i] = row->fio[i].bytes_per_s;
-		v[3][i] = row->fio[i].cpu_s_per_gib;
+		v[2][i] = row->peer[i].bytes_per_s;
+		v[3][i] = row->peer[i].cpu_s_per_gib;
 		r[0][i] = v[2][i] > 0 ? v[0][i] / v[2][i] : 0;
 		r[1][i] = v[3][i] > 0 ? v[1][i] / v[3][i] : 0;
 	}
 	row->our_median = (struct rate){ median(v[0], o->runs),
 					 median(v[1], o->runs) };
-	row->fio_median = (struct rate){ median(v[2], o->runs),
+	row->peer_median = (struct rate){ median(v[2], o->runs),
 					 median(v[3], o->runs) };
 	row->ratio = median(r[0], o->runs);
 	row->cpu_ratio = median(r[1], o->runs);
@@ -362,23 +446,22 @@ static void print_head(const struct options *o)
 	printf("%llu bytes, %u runs each, alternating, medians; %s\n",
 	       (unsigned long long)o->size, o->runs,
 	       o->no_fio ? "without fio: no limit is measured" :
-	       o->huge_set ? "the limit is fio with huge pages, fixed buffers, registered files" :
+	       o->huge_set ? "the limit is fio at its fastest, with huge pages, fixed buffers, registered files" :
 			     "the limit is fio with base pages: no huge pages could be reserved for it");
-	printf("%-28s %25s %6s", "work", "sluice", "s/GiB");
-	if (!o->no_fio)
-		printf(" %10s %6s %7s %5s", "fio", "s/GiB", "of fio", "CPU");
+	printf("%-30s %25s %6s", "work", "sluice", "s/GiB");
+	printf(" %10s %6s %7s %5s", "peer", "s/GiB", "of peer", "CPU");
 	printf("  route\n");
 }
 
 static void print_row(const struct options *o, const struct row *r)
 {
-	printf("%-28s %6.2f GB/s (%5.2f GiB/s) %6.3f", r->work->what,
+	printf("%-30s %6.2f GB/s (%5.2f GiB/s) %6.3f", r->work->what,
 	       r->our_median.bytes_per_s / 1e9,
 	       r->our_median.bytes_per_s / GIB, r->our_median.cpu_s_per_gib);
-	if (!o->no_fio)
+	if (has_peer(o, r->work))
 		printf(" %5.2f GB/s %6.3f %6.1f%% %4.2fx",
-		       r->fio_median.bytes_per_s / 1e9,
-		       r->fio_median.cpu_s_per_gib, r->ratio * 100,
+		       r->peer_median.bytes_per_s / 1e9,
+		       r->peer_median.cpu_s_per_gib, r->ratio * 100,
 		       r->cpu_ratio);
 	printf("  %s%s%s\n", slc_route_name(r->route),
 	       r->reason[0] ? ": " : "", r->reason);
@@ -409,12 +492,17 @@ static json_t *row_json(const struct options *o, const struct row *r)
 			      "sluice", rates_json(r->ours, o->runs,
 						   &r->our_median));
 
-	if (o->no_fio)
+	if (!has_peer(o, r->work))
 		return j;
-	json_object_set_new(j, "fio", rates_json(r->fio, o->runs,
-						 &r->fio_median));
+	json_object_set_new(j, "peer_name", json_string(r->work->fio ?
+			    "fio" : "sluice, CRC off"));
+	json_object_set_new(j, "peer", rates_json(r->peer, o->runs,
+						 &r->peer_median));
+	if (r->fio_args)
+		json_object_set_new(j, "fio_arguments",
+				    json_string(r->fio_args));
 	json_object_set_new(j, "limit_bytes_per_second",
-			    json_real(r->fio_median.bytes_per_s));
+			    json_real(r->peer_median.bytes_per_s));
 	json_object_set_new(j, "fraction_of_limit", json_real(r->ratio));
 	json_object_set_new(j, "cpu_ratio", json_real(r->cpu_ratio));
 	json_object_set_new(j, "bar", json_real(r->work->bar));
@@ -461,9 +549,9 @@ static int run_all(struct slc_ctx *ctx, struct options *o)
 }
 
 static const char doc[] =
-	"Measures what a stream gets out of the drive below FILE (or below a temporary file of random data), beside fio at its best on the same file in the same run: alternating, medians, O_DIRECT except for the hot row.\v"
-	"Columns: rate, CPU seconds per GiB, the same of fio, the fraction of fio's rate, CPU as a multiple of fio's.\n"
-	"fio gets huge pages, fixed buffers, registered files and batched submission; as root, huge pages are reserved for it during the run.\n\n"
+	"Measures what a stream gets out of the drive below FILE (or below a temporary file of random data), beside fio at its best on the same file in the same run (checksums on: beside checksums off): alternating, medians, O_DIRECT except for the hot row.\v"
+	"Columns: rate, CPU seconds per GiB, the same of the peer, the fraction of the peer's rate, CPU as a multiple of the peer's.\n"
+	"fio gets huge pages, fixed buffers and registered files, at the queue depth or batching that is fastest on this file now; as root, huge pages are reserved for it during the run.\n\n"
 	"Example: sluice bench storage --size 4G --runs 5 --json\n\n"
 	"Exit status: 0 measured, 1 failed at run time, 2 bad usage.";
 
@@ -558,7 +646,8 @@ int slc_cmd_bench_storage(int argc, char **argv)
 	static const char huge[] = "/proc/sys/vm/nr_hugepages";
 	static const struct argp argp = { argp_options, parse, "[FILE]", doc,
 					  NULL, NULL, NULL };
-	struct options o = { .dir = ".", .size = 4ull << 30, .runs = 5 };
+	struct options o = { .dir = ".", .size = 4ull << 30, .runs = 5,
+			     .made_fd = -1 };
 	struct slc_ctx *ctx;
 	long pages_before;
 	int err;
@@ -573,6 +662,7 @@ int slc_cmd_bench_storage(int argc, char **argv)
 	}
 	if (slc_ctx_open(NULL, &ctx))
 		return failed("context");
+	catch_signals();
 	pages_before = read_number(huge);
 	if (!o.no_fio && pages_before >= 0)
 		o.huge_set = pages_before >= FIO_HUGE_PAGES ||
@@ -580,8 +670,8 @@ int slc_cmd_bench_storage(int argc, char **argv)
 	err = o.file ? 0 : make_file(&o);
 	if (!err)
 		err = run_all(ctx, &o) ? 1 : 0;
-	if (o.made[0])
-		unlink(o.made);
+	if (o.made_fd >= 0)
+		close(o.made_fd);
 	if (o.huge_set && pages_before < FIO_HUGE_PAGES)
 		write_number(huge, pages_before);
 	slc_ctx_close(ctx);
