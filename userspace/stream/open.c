@@ -20,6 +20,7 @@
  * samples come at 1.8 GiB/s through 8 MiB and at 1.3 to 1.5 through 16 or more.
  */
 #define HOT_BYTES (8ull << 20)
+#define HOT_MIN (1ull << 20)
 #define IO_DEFAULT (1u << 20)
 #define MERGE_MAX (4u << 20)
 #define ITEMS_MAX (64u << 10)
@@ -260,6 +261,27 @@ static int alloc_region(struct slc_stream *s, uint64_t own)
 	return slc_queue_attach_region(s->queue, s->region);
 }
 
+/*
+ * The part of the window that is used first: up to HOT_BYTES, and of small
+ * samples in any order no more than twice what flies, so that it stays in the
+ * cache nearest to the core.
+ */
+static uint64_t hot_bytes(const struct slc_stream *s, uint64_t len)
+{
+	const struct slc_dataset *ds = s->ds;
+	uint64_t hot = HOT_BYTES, mean;
+
+	if (len / 8 < HOT_BYTES)
+		return 0;
+	if (s->attr.shuffle == SLC_SHUFFLE_FULL && ds->nsamples) {
+		mean = ds->bytes / ds->nsamples + SLC_SLOT_ALIGN;
+		if (mean < HOT_BYTES / 2 / s->depth)
+			hot = slc_align_down(2 * s->depth * mean,
+					     SLC_SLOT_ALIGN);
+	}
+	return hot > HOT_MIN ? hot : HOT_MIN;
+}
+
 /* Divides the region: staging for compressed shards, the rest is the ring. */
 static int divide(struct slc_stream *s)
 {
@@ -273,7 +295,7 @@ static int divide(struct slc_stream *s)
 			return slc_fail(s->ctx, -ENOMEM,
 					"no memory to inflate shards");
 	}
-	hot = len / 8 < HOT_BYTES ? 0 : HOT_BYTES;
+	hot = hot_bytes(s, len);
 	slc_ring_init(&s->hot, 2 * stage, hot);
 	slc_ring_init(&s->ring, 2 * stage + hot, len - 2 * stage - hot);
 	/* Up to half the memory, and with the pages around it in the ring. */
@@ -292,7 +314,7 @@ static int divide(struct slc_stream *s)
 	if (s->merge_max > s->ring.size / 8)
 		s->merge_max = s->ring.size / 8;
 	s->fly_max = s->attr.depth ? s->attr.depth * s->merge_max :
-		     hot ? hot - hot / 8 : FLY_DEFAULT;
+		     hot ? HOT_BYTES - HOT_BYTES / 8 : FLY_DEFAULT;
 	if (s->fly_max > s->ring.size / 2)
 		s->fly_max = s->ring.size / 2;
 	return 0;
