@@ -393,6 +393,107 @@ TEST_F(fault, a_second_try_reads_only_the_file_that_was_indexed)
 	EXPECT_EQ(got, 1998);
 }
 
+/* Bytes of the routes whose reason has `with` in it. */
+static uint64_t routed(const struct slc_stream_stats *st, const char *with)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < st->nroutes; i++)
+		if (strstr(st->routes[i].reason, with))
+			sum += st->routes[i].bytes;
+	return sum;
+}
+
+TEST_F(fault, a_second_try_is_a_route_with_its_bytes_and_reason)
+{
+	struct slc_stream_attr a = attr_of(0, 0);
+	struct slc_stream_stats st = { .size = sizeof(st) };
+	struct slc_view v;
+	uint64_t got;
+
+	/* One read brings all: wrong in memory, then right in the file. */
+	PACKED(100, 5000);
+	flip(self->file, 50 * 5000 + 7);
+	ASSERT_EQ(open_ds(self->ctx, self->manifest, 0, &self->ds), 0);
+	ASSERT_EQ(slc_stream_open(self->ds, &a, &self->s), 0);
+	ASSERT_EQ(slc_stream_next(self->s, &v, 1), 1);
+	flip(self->file, 50 * 5000 + 7);
+	slc_stream_release(self->s, &v, 1);
+	EXPECT_EQ(drain(self->s, &got), 0);
+	EXPECT_EQ(got, 99);
+	ASSERT_EQ(slc_stream_stats(self->s, &st), 0);
+	EXPECT_EQ(st.retries, 1);
+	EXPECT_EQ(st.crc_errors, 0);
+	EXPECT_EQ(routed(&st, "read again after: checksum mismatch"), 5000);
+	EXPECT_EQ(routed(&st, ""), 505000);
+	EXPECT_GE(st.bytes_read, 505000);
+}
+
+TEST_F(fault, what_is_read_again_before_a_cut_is_a_route_too)
+{
+	struct slc_stream_attr a = attr_of(0, 0);
+	struct slc_stream_stats st = { .size = sizeof(st) };
+	struct slc_view v;
+	uint64_t got;
+
+	a.memory = 4u << 20;
+	md_raw(self->file, 4000, 5000, NULL);
+	ASSERT_EQ(open_ds(self->ctx, self->file, 5000, &self->ds), 0);
+	ASSERT_EQ(slc_stream_open(self->ds, &a, &self->s), 0);
+	ASSERT_EQ(slc_stream_next(self->s, &v, 1), 1);
+	MD_MUST(!truncate(self->file, 3900 * 5000 + 17));
+	slc_stream_release(self->s, &v, 1);
+	EXPECT_EQ(drain(self->s, &got), -ENODATA);
+	ASSERT_EQ(slc_stream_stats(self->s, &st), 0);
+	EXPECT_GT(st.retries, 1);
+	EXPECT_EQ(routed(&st, "read again after: early end"),
+		  (st.retries - 1) * 5000 + 17);
+	EXPECT_GE(routed(&st, ""), st.bytes);
+}
+
+TEST_F(fault, strict_gives_no_second_try)
+{
+	struct slc_stream_attr a = attr_of(0, SLC_STREAM_STRICT);
+	struct slc_stream_stats st = { .size = sizeof(st) };
+	struct slc_view v;
+	uint64_t got;
+	int n;
+
+	PACKED(100, 5000);
+	flip(self->file, 50 * 5000 + 7);
+	ASSERT_EQ(open_ds(self->ctx, self->manifest, 0, &self->ds), 0);
+	ASSERT_EQ(slc_stream_open(self->ds, &a, &self->s), 0);
+	n = slc_stream_next(self->s, &v, 1);
+	if (n == -ENOTSUP)
+		SKIP("%s", slc_last_error(NULL));
+	ASSERT_EQ(n, 1);
+	flip(self->file, 50 * 5000 + 7);
+	slc_stream_release(self->s, &v, 1);
+	EXPECT_EQ(drain(self->s, &got), -EBADMSG);
+	EXPECT_EQ(got, 49);
+	EXPECT_HAS(slc_last_error(NULL), "sample 50 at offset 250000");
+	ASSERT_EQ(slc_stream_stats(self->s, &st), 0);
+	EXPECT_EQ(st.retries, 0);
+	EXPECT_EQ(routed(&st, "read again"), 0);
+	slc_stream_close(self->s);
+	slc_dataset_put(self->ds);
+	self->s = NULL;
+
+	a.memory = 4u << 20;
+	md_raw(self->file, 4000, 5000, NULL);
+	ASSERT_EQ(open_ds(self->ctx, self->file, 5000, &self->ds), 0);
+	ASSERT_EQ(slc_stream_open(self->ds, &a, &self->s), 0);
+	ASSERT_EQ(slc_stream_next(self->s, &v, 1), 1);
+	MD_MUST(!truncate(self->file, 3900 * 5000 + 17));
+	slc_stream_release(self->s, &v, 1);
+	EXPECT_EQ(drain(self->s, &got), -ENODATA);
+	EXPECT_LT(got, 3900);
+	EXPECT_HAS(slc_last_error(NULL),
+		   "ends at offset 19500017, inside sample 3900");
+	ASSERT_EQ(slc_stream_stats(self->s, &st), 0);
+	EXPECT_EQ(st.retries, 0);
+}
+
 TEST_F(fault, lent_views_that_fill_the_memory_are_enobufs_and_no_end)
 {
 	struct slc_stream_attr a = attr_of(SLC_SHUFFLE_FULL, 0);

@@ -3,8 +3,9 @@
  * verify.c - checksums of what was read, and the second try.
  *
  * A sample that did not come, or came wrong, is read once more by pread
- * through the page cache into its own bytes; only then is it an error. What
- * was inflated has no second try.
+ * through the page cache into its own bytes; only then is it an error. Such
+ * bytes are a route of their own. What was inflated has no second try, and
+ * strict, which wants no other route, gives none.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,11 +37,29 @@ static int shard_fd(const struct slc_shard *sh)
 	return fd;
 }
 
-/* Reads [off, off + len) of the shard file again. 0, or -errno and *at. */
+static bool is_strict(const struct slc_stream *s)
+{
+	return s->attr.flags & SLC_STREAM_STRICT;
+}
+
+/* Why a fetch that failed with `err` is read again. */
+static const char *after_error(int err)
+{
+	return err == -ENODATA ? "read again after: early end of file" :
+	       err == -EIO     ? "read again after: I/O error" :
+				 "read again after: failed read";
+}
+
+/*
+ * Reads [off, off + len) of the shard file again because of `why`, which is
+ * static. 0, or -errno and *at.
+ */
 static int read_again(struct slc_stream *s, const struct slc_shard *sh,
-		      uint64_t off, uint8_t *dst, uint64_t len, uint64_t *at)
+		      const char *why, uint64_t off, uint8_t *dst,
+		      uint64_t len, uint64_t *at)
 {
 	int fd = shard_fd(sh), err = 0;
+	uint64_t want = len;
 
 	s->stats.retries++;
 	*at = off;
@@ -62,6 +81,9 @@ static int read_again(struct slc_stream *s, const struct slc_shard *sh,
 		len -= (uint64_t)n;
 	}
 	close(fd);
+	s->stats.bytes_read += want - len;
+	if (want != len)
+		slc_fetch_route(s, SLC_ROUTE_SYNC_BUFFERED, why, want - len);
 	return err;
 }
 
@@ -89,6 +111,18 @@ static int unreadable(struct slc_stream *s, const struct slc_fetch *f,
 	return slc_fault_set(&s->fault, err,
 			     "%s: reading sample %llu at offset %llu failed: %s",
 			     path, sample, off, strerror(-err));
+}
+
+/* The same for a fetch that failed: of the sample that it failed in. */
+static int failed(struct slc_stream *s, const struct slc_fetch *f)
+{
+	uint64_t i = f->item + f->given, end = f->item + f->nitems;
+	const struct slc_item *it;
+
+	do
+		it = &s->item[i & s->item_mask];
+	while (f->off + it->off + it->len <= f->fail_off && ++i < end);
+	return unreadable(s, f, it, f->err, f->fail_off);
 }
 
 static int mismatch(struct slc_stream *s, const struct slc_fetch *f,
@@ -141,14 +175,14 @@ static int payload_crc(struct slc_stream *s, const struct slc_fetch *f,
 }
 
 static int again(struct slc_stream *s, const struct slc_fetch *f,
-		 const struct slc_item *it)
+		 const struct slc_item *it, const char *why)
 {
 	const struct slc_shard *sh = &s->ds->shards[f->shard];
 	uint64_t at;
 	int err;
 
-	err = read_again(s, sh, f->off + it->off, s->bytes + f->data + it->off,
-			 it->len, &at);
+	err = read_again(s, sh, why, f->off + it->off,
+			 s->bytes + f->data + it->off, it->len, &at);
 	return err ? unreadable(s, f, it, err, at) : 0;
 }
 
@@ -165,18 +199,20 @@ static int whole(struct slc_stream *s, struct slc_fetch *f,
 	if (known)
 		packed = sh->sample_crc[it->sample - sh->first];
 	if (tried)
-		err = again(s, f, it);
+		err = again(s, f, it, after_error(f->err));
 	for (;;) {
 		if (err)
 			return err;
 		err = payload_crc(s, f, it, span, v);
 		bad = err || (known && v->crc != packed);
 		/* Members that make no sense are as wrong as a wrong sum. */
-		if (!bad || tried || sh->codec)
+		if (!bad || tried || sh->codec || is_strict(s))
 			break;
 		tried = true;
 		s->fault.err = 0;
-		err = again(s, f, it);
+		err = again(s, f, it,
+			    err ? "read again after: malformed members" :
+				  "read again after: checksum mismatch");
 	}
 	if (err)
 		return err;
@@ -217,8 +253,10 @@ static int part_extents(struct slc_stream *s, struct slc_fetch *f,
 		len = end - off < SLC_EXTENT_BYTES ? end - off :
 						     SLC_EXTENT_BYTES;
 		got = extent_sum(s, f, off, len);
-		if (got != want) {
-			int err = read_again(s, sh, off,
+		if (got != want && !is_strict(s)) {
+			int err = read_again(s, sh,
+					     "read again after: checksum mismatch",
+					     off,
 					     s->bytes + f->data + off - f->off,
 					     len, &at);
 
@@ -253,8 +291,8 @@ static int part(struct slc_stream *s, struct slc_fetch *f,
 
 	v->payload = it->len;
 	if (f->err) {
-		err = read_again(s, sh, f->off, s->bytes + f->data, f->len,
-				 &at);
+		err = read_again(s, sh, after_error(f->err), f->off,
+				 s->bytes + f->data, f->len, &at);
 		if (err)
 			return unreadable(s, f, it, err, at);
 	}
@@ -289,5 +327,7 @@ int slc_verify_item(struct slc_stream *s, struct slc_fetch *f,
 {
 	if (f->err == -ENOTSUP || f->err == -ECANCELED)
 		return unreadable(s, f, it, f->err, f->fail_off);
+	if (f->err && is_strict(s))
+		return failed(s, f);
 	return f->sample_len ? part(s, f, it, v) : whole(s, f, it, v);
 }
