@@ -515,6 +515,45 @@ TEST_F(engine, a_direct_einval_turns_to_the_page_cache_with_the_reason)
 	EXPECT_EQ(d.result, -ENOTSUP);
 }
 
+TEST_F(engine, a_direct_einval_on_its_way_is_enotsup_with_strict)
+{
+	struct slc_done d;
+
+	if (!self->direct)
+		SKIP("no O_DIRECT here");
+	d = move(self, 0, 4096, SLC_MOVE_STRICT);
+	if (d.result == -ENOTSUP)
+		SKIP("no best route here: %s", d.reason);
+	ASSERT_EQ(d.result, 4096);
+	/* It set out as it should: only the disk says no. */
+	script.started = 0;
+	script.nth = 2;
+	script.res = -EINVAL;
+	script.direct_only = true;
+	d = move(self, 0, 262144, SLC_MOVE_STRICT);
+	EXPECT_EQ(d.result, -ENOTSUP);
+	EXPECT_HAS(d.reason, "EINVAL");
+	EXPECT_GE(script.started, 4u);
+}
+
+TEST_F(engine, a_direct_read_turned_buffered_on_its_way_is_enotsup_with_strict)
+{
+	struct slc_done d;
+
+	if (!self->direct)
+		SKIP("no O_DIRECT here");
+	d = move(self, 0, 4096, SLC_MOVE_STRICT);
+	if (d.result == -ENOTSUP)
+		SKIP("no best route here: %s", d.reason);
+	ASSERT_EQ(d.result, 4096);
+	script.started = 0;
+	script.nth = 2;
+	script.res = 777;
+	d = move(self, 0, 262144, SLC_MOVE_STRICT);
+	EXPECT_EQ(d.result, -ENOTSUP);
+	EXPECT_HAS(d.reason, "stopped short of a block");
+}
+
 TEST_F(engine, a_buffered_einval_is_einval)
 {
 	if (self->direct)

@@ -174,9 +174,13 @@ TEST_F(refused, an_engine_that_nobody_knows_is_einval)
 	struct slc_queue *q;
 
 	EXPECT_EQ(open_queue(self, "warp", &q), -EINVAL);
-	EXPECT_HAS(slc_last_error(self->ctx), "warp");
+	EXPECT_HAS(slc_last_error(self->ctx),
+		   "no engine \"warp\": uring or sync");
+	EXPECT_EQ(strstr(slc_last_error(self->ctx), "attr") == NULL, 1);
 	setenv("SLC_ENGINE", "bogus", 1);
 	EXPECT_EQ(open_queue(self, NULL, &q), -EINVAL);
+	EXPECT_HAS(slc_last_error(self->ctx),
+		   "no engine \"bogus\": uring or sync (asked for by SLC_ENGINE)");
 	setenv("SLC_ENGINE", "sync", 1);
 	ASSERT_EQ(open_queue(self, NULL, &q), 0);
 	EXPECT_HAS(read_all(self, q).reason, "SLC_ENGINE");

@@ -78,7 +78,7 @@ static int open_engine(struct slc_ctx *ctx, const struct slc_queue_attr *a,
 		       const struct slc_engine_ops **ops, void **state,
 		       struct slc_engine_caps *caps, char *why, size_t size)
 {
-	const char *name = a->engine, *by = "slc_queue_attr.engine";
+	const char *name = a->engine, *by = "the caller";
 	int i, err = -EINVAL;
 
 	if (!name) {
@@ -108,8 +108,9 @@ static int open_engine(struct slc_ctx *ctx, const struct slc_queue_attr *a,
 		snprintf(why + strlen(why), size - strlen(why), "; using %s",
 			 slc_engines[i + 1]->name);
 	}
-	return slc_fail(ctx, -EINVAL, "%s=%s: no such engine (uring, sync)", by,
-			name);
+	return slc_fail(ctx, -EINVAL,
+			"no engine \"%s\": uring or sync (asked for by %s)",
+			name, by);
 }
 
 static int alloc_tables(struct slc_queue *q)
