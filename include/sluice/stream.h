@@ -215,7 +215,11 @@ int slc_stream_members(struct slc_stream *s, const struct slc_view *view,
 /*
  * The resume token: text, no spaces, versioned and checksummed. With it every
  * rank of any world size goes on with exactly the samples not yet handed out
- * by slc_stream_next(), given that all ranks had taken equally many.
+ * by slc_stream_next(), given that all ranks had taken equally many. Once
+ * slc_stream_next() gave 0, the token is that of the end on every rank: with
+ * SLC_TAIL_UNEVEN a rank may have one sample less than others, and its token
+ * from before that 0 still holds the last samples of those as not handed out.
+ * What SLC_TAIL_DROP left over is dealt anew where the world size changes.
  * 0 or -ENOSPC (n < SLC_TOKEN_MAX).
  */
 int slc_stream_token(struct slc_stream *s, char *buf, size_t n);

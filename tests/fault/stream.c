@@ -756,6 +756,13 @@ TEST_F(fault, what_a_stream_cannot_do_is_said_with_the_way_out)
 	a.resume = token;
 	EXPECT_EQ(slc_stream_open(self->ds, &a, &self->s), -EINVAL);
 	EXPECT_HAS(slc_last_error(NULL), "another dataset");
+	slc_dataset_put(self->ds);
+	/* As many samples, of another size: only the fingerprint tells. */
+	md_raw(md_path("%s/b.bin", self->dir), 10, 200, NULL);
+	ASSERT_EQ(open_ds(self->ctx, md_path("%s/b.bin", self->dir), 200,
+			  &self->ds), 0);
+	EXPECT_EQ(slc_stream_open(self->ds, &a, &self->s), -EINVAL);
+	EXPECT_HAS(slc_last_error(NULL), "another dataset");
 	a.resume = "slc9.00";
 	EXPECT_EQ(slc_stream_open(self->ds, &a, &self->s), -EINVAL);
 	EXPECT_HAS(slc_last_error(NULL), "version '9'");

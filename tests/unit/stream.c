@@ -173,7 +173,7 @@ static uint64_t drain(struct slc_dataset *ds, const struct slc_stream_attr *a,
 	struct slc_stream_stats st = { .size = sizeof(st) };
 	struct slc_view v[VIEWS];
 	struct slc_stream *s;
-	uint64_t got = 0;
+	uint64_t got = 0, routed = 0;
 	int n = 1, err;
 
 	err = slc_stream_open(ds, a, &s);
@@ -200,6 +200,14 @@ static uint64_t drain(struct slc_dataset *ds, const struct slc_stream_attr *a,
 	ASSERT_EQ(st.samples, got);
 	ASSERT_LE(st.max_pinned_bytes, a->memory);
 	ASSERT_EQ(st.crc_errors, 0);
+	/* All that was handed out was read, by routes that are told. */
+	for (uint32_t i = 0; i < st.nroutes; i++)
+		routed += st.routes[i].bytes;
+	ASSERT_GE(routed, st.bytes);
+	if (packed)
+		ASSERT_TRUE(st.bytes_read || !got);
+	else
+		ASSERT_GE(st.bytes_read, st.bytes);
 	if (most == UINT64_MAX) {
 		ASSERT_EQ(st.samples_total, got);
 		ASSERT_EQ(slc_stream_next(s, v, 1), 0);
@@ -439,6 +447,81 @@ TEST_F(stream, a_token_within_a_batch_keeps_the_end_where_it_was)
 		free(hits);
 		free(whole);
 	}
+}
+
+/* Of 5 samples over 2 ranks, the last is on one rank only. */
+static void deal_few(struct slc_dataset *ds, uint32_t tail, uint32_t world,
+		     uint32_t rank, bool to_the_end, char *token)
+{
+	struct slc_stream_attr a = attr_of(SLC_SHUFFLE_NONE);
+	struct slc_stream_stats st = { .size = sizeof(st) };
+	struct slc_stream *s;
+	struct slc_view v;
+
+	a.tail = tail;
+	a.world = world;
+	a.rank = rank;
+	ASSERT_EQ(slc_stream_open(ds, &a, &s), 0);
+	ASSERT_EQ(slc_stream_stats(s, &st), 0);
+	for (uint64_t i = 0; i < st.samples_total; i++) {
+		ASSERT_EQ(slc_stream_next(s, &v, 1), 1);
+		slc_stream_release(s, &v, 1);
+	}
+	if (to_the_end)
+		ASSERT_EQ(slc_stream_next(s, &v, 1), 0);
+	ASSERT_EQ(slc_stream_token(s, token, SLC_TOKEN_MAX), 0);
+	slc_stream_close(s);
+}
+
+/* Samples that a world of one still has after the token; the first of them. */
+static uint64_t rest(struct slc_dataset *ds, const char *token, uint64_t *first)
+{
+	struct slc_stream_attr a = attr_of(SLC_SHUFFLE_NONE);
+	struct slc_stream *s;
+	struct slc_view v;
+	uint64_t n = 0;
+
+	a.resume = token;
+	ASSERT_EQ(slc_stream_open(ds, &a, &s), 0);
+	while (slc_stream_next(s, &v, 1) == 1) {
+		if (!n++)
+			*first = v.sample;
+		slc_stream_release(s, &v, 1);
+	}
+	slc_stream_close(s);
+	return n;
+}
+
+TEST(after_the_end_every_rank_gives_the_token_of_the_end)
+{
+	char *dir = md_folder(), token[SLC_TOKEN_MAX];
+	const char *path = md_path("%s/five.bin", dir);
+	struct slc_dataset *ds;
+	struct slc_ctx *ctx;
+	uint64_t first = 0;
+
+	ASSERT_EQ(slc_ctx_open(NULL, &ctx), 0);
+	md_raw(path, 5, 300, NULL);
+	ASSERT_EQ(open_dir(ctx, path, "raw", 300, &ds), 0);
+	for (uint32_t tail = SLC_TAIL_UNEVEN; tail <= SLC_TAIL_PAD; tail++)
+		for (uint32_t rank = 0; rank < 2; rank++) {
+			deal_few(ds, tail, 2, rank, true, token);
+			/* On a world of one nothing needs to be dropped. */
+			EXPECT_EQ(rest(ds, token, &first),
+				  tail == SLC_TAIL_DROP);
+		}
+	/* Two each and no end seen: the fifth is nobody's yet. */
+	deal_few(ds, SLC_TAIL_UNEVEN, 2, 1, false, token);
+	EXPECT_EQ(rest(ds, token, &first), 1);
+	EXPECT_EQ(first, 4);
+	/* A rank without samples has nothing, and has not seen the end. */
+	deal_few(ds, SLC_TAIL_UNEVEN, 7, 6, false, token);
+	EXPECT_EQ(rest(ds, token, &first), 5);
+	deal_few(ds, SLC_TAIL_UNEVEN, 7, 6, true, token);
+	EXPECT_EQ(rest(ds, token, &first), 0);
+	slc_dataset_put(ds);
+	slc_ctx_close(ctx);
+	md_remove(dir);
 }
 
 static uint64_t locked_bytes(void)

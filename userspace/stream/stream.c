@@ -144,6 +144,14 @@ static bool mixed(struct slc_stream *s, bool end)
 	return true;
 }
 
+static int the_end(struct slc_stream *s)
+{
+	if (mixed(s, true))
+		return raise_fault(s);
+	s->ended = true;
+	return 0;
+}
+
 static int next(struct slc_stream *s, struct slc_view *views, uint32_t max)
 {
 	bool idle = false;
@@ -165,7 +173,7 @@ static int next(struct slc_stream *s, struct slc_view *views, uint32_t max)
 		if (n < 0)
 			return n == -EINTR ? n : raise_fault(s);
 		if (s->k_done == s->total)
-			return mixed(s, true) ? raise_fault(s) : 0;
+			return the_end(s);
 		if (!s->flying || idle)
 			return stuck(s);
 		n = slc_fetch_reap(s, wait_for(s));
@@ -289,6 +297,16 @@ int slc_stream_members(struct slc_stream *s, const struct slc_view *v,
 	return n < 0 ? n : (int)count;
 }
 
+/*
+ * Where ranks that stand where this one does have got to. One with a sample
+ * less than others cannot tell by its count whether they have taken their
+ * last; that it was told the end says so: all had their chance at that step.
+ */
+static uint64_t token_base(const struct slc_stream *s)
+{
+	return s->ended ? s->deal.end : slc_deal_after(&s->deal, s->k_done);
+}
+
 int slc_stream_token(struct slc_stream *s, char *buf, size_t n)
 {
 	struct slc_token t = {
@@ -298,7 +316,7 @@ int slc_stream_token(struct slc_stream *s, char *buf, size_t n)
 		.seed = s->attr.seed,
 		.epoch = s->attr.epoch,
 		.n = s->order.n,
-		.base = slc_deal_after(&s->deal, s->k_done),
+		.base = token_base(s),
 		.end = s->deal.end,
 		.world = s->deal.world,
 		.batch = s->deal.batch,

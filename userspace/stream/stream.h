@@ -146,6 +146,7 @@ struct slc_stream {
 
 	/* Delivery. */
 	uint64_t k_done;  /* whole samples handed out */
+	bool ended;	  /* the consumer was told the end */
 	uint64_t lent;
 	uint32_t part_crc;
 	struct slc_fault fault; /* sticky */
