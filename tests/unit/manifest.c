@@ -388,6 +388,73 @@ TEST_F(manifest, a_changed_megatron_index_is_known_by_its_content)
 	EXPECT_HAS(slc_last_error(self->ctx), "b.idx changed since it was packed");
 }
 
+/* Flips the lowest bit of the byte at `off` of `path`, and hides it in time. */
+static void flip_unseen(const char *path, off_t off)
+{
+	struct timespec times[2];
+	struct stat st;
+	uint8_t byte;
+	int fd = open(path, O_RDWR);
+
+	MD_MUST(fd >= 0 && !fstat(fd, &st));
+	MD_MUST(pread(fd, &byte, 1, off) == 1);
+	byte ^= 1;
+	MD_MUST(pwrite(fd, &byte, 1, off) == 1);
+	times[0] = st.st_atim;
+	times[1] = st.st_mtim;
+	MD_MUST(!futimens(fd, times));
+	close(fd);
+}
+
+static void flip_where(struct ktap_fixture_manifest *self, const char *path,
+		       const char *needle)
+{
+	struct md_buf b = md_load(path);
+	struct slc_dataset *ds;
+	const uint8_t *at = memmem(b.p, b.n, needle, strlen(needle));
+	off_t off;
+
+	ASSERT_NOT_NULL(at);
+	off = at - b.p;
+	free(b.p);
+	flip_unseen(path, off);
+	ASSERT_EQ(open_one(self->ctx, self->path, &ds), -EBADMSG);
+	EXPECT_HAS(slc_last_error(self->ctx),
+		   "checksum mismatch in its header at offset 0 (got ");
+	flip_unseen(path, off);
+	ASSERT_EQ(open_one(self->ctx, self->path, &ds), 0);
+	slc_dataset_put(ds);
+}
+
+TEST_F(manifest, a_flipped_bit_of_a_header_is_refused_at_open)
+{
+	const char *data = md_path("%s/heads", self->dir);
+	const char *st = md_path("%s/s.safetensors", data);
+	const char *gguf = md_path("%s/g.gguf", data);
+	const char *mds = md_path("%s/d", data);
+	static const uint8_t one_tensor[] =
+		"GGUF\3\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+		"\6\0\0\0\0\0\0\0weight\1\0\0\0\10\0\0\0\0\0\0\0"
+		"\0\0\0\0\0\0\0\0\0\0\0\0";
+	struct slc_dataset *ds;
+	struct md_buf b = { 0 };
+
+	mkdir(data, 0777);
+	md_put(&b, one_tensor, sizeof(one_tensor) - 1);
+	md_zero(&b, 64 - b.n + 32);
+	md_save(gguf, &b);
+	md_safetensors(st, 2, 64, "t", NULL);
+	md_npy(md_path("%s/a.npy", data), 5, 100, NULL);
+	md_mds(mds, 1, 4, 50, 0, NULL);
+	ASSERT_EQ(open_one(self->ctx, data, &ds), 0);
+	ASSERT_EQ(slc_dataset_pack(ds, self->path, NULL), 0);
+	slc_dataset_put(ds);
+	flip_where(self, gguf, "weight");
+	flip_where(self, st, "dtype");
+	flip_where(self, md_path("%s/a.npy", data), "descr");
+	flip_where(self, md_path("%s/shard.00000.mds", mds), "bytes");
+}
+
 TEST_F(manifest, index_memory_stays_below_16_bytes_a_sample)
 {
 	const char *stem = md_path("%s/big", self->dir);

@@ -278,6 +278,28 @@ static int parse_inflated(struct slc_ctx *ctx, struct slc_found *f,
 	return err;
 }
 
+/*
+ * Names, dtypes and shapes come from the header: with a manifest they are
+ * held against its checksums before the parser sees them.
+ */
+static int parse_plain(struct slc_ctx *ctx, struct slc_found *f,
+		       struct slc_source_file *src, struct slc_shard *sh)
+{
+	int err;
+
+	if (f->told == SLC_TOLD_MANIFEST && f->extent_crc &&
+	    slc_source_file_verify(src, f->extent_crc))
+		return slc_fail(ctx, -ENOMEM, "no memory to read %s", f->path);
+	err = parse(ctx, f, f->path, &src->base, sh);
+	if (src->mismatch)
+		err = slc_fail(ctx, -EBADMSG,
+			       "%s: checksum mismatch in its header at offset %" PRIu64
+			       " (got %08x, packed %08x): the file changed since it was packed",
+			       f->path, src->at, src->got_crc,
+			       f->extent_crc[src->at / SLC_EXTENT_BYTES]);
+	return err;
+}
+
 static int index_single(struct slc_ctx *ctx, struct slc_found *f,
 			struct slc_shard *sh)
 {
@@ -296,7 +318,7 @@ static int index_single(struct slc_ctx *ctx, struct slc_found *f,
 	} else if (f->codec) {
 		err = parse_inflated(ctx, f, &src, sh);
 	} else {
-		err = parse(ctx, f, f->path, &src.base, sh);
+		err = parse_plain(ctx, f, &src, sh);
 	}
 close_src:
 	slc_source_file_close(&src);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/ctx.h"
+#include "stream/dataset.h"
 
 /*
  * A tar of small files is read header by header, nearly in sequence; one of
@@ -105,6 +106,29 @@ static int64_t refill(struct slc_source_file *src, uint64_t off)
 	return got;
 }
 
+/* The whole extent around off, and only if it is what was packed. */
+static int64_t refill_verified(struct slc_source_file *src, uint64_t off)
+{
+	uint64_t i = off / SLC_EXTENT_BYTES;
+	uint64_t want = src->base.size - i * SLC_EXTENT_BYTES;
+	int64_t got;
+
+	if (want > SLC_EXTENT_BYTES)
+		want = SLC_EXTENT_BYTES;
+	src->have = 0;
+	src->at = i * SLC_EXTENT_BYTES;
+	got = read_full(src->fd, src->at, src->window, want);
+	if (got < 0)
+		return got;
+	src->got_crc = slc_crc32c(0, src->window, (uint64_t)got);
+	if ((uint64_t)got < want || src->got_crc != src->extent_crc[i]) {
+		src->mismatch = true;
+		return -EBADMSG;
+	}
+	src->have = (uint64_t)got;
+	return got;
+}
+
 static int64_t file_read(struct slc_source *base, uint64_t off, void *buf,
 			 uint64_t len)
 {
@@ -129,11 +153,12 @@ static int64_t file_read(struct slc_source *base, uint64_t off, void *buf,
 			done += n;
 			continue;
 		}
-		if (len - done >= AHEAD_MAX) {
+		if (!src->extent_crc && len - done >= AHEAD_MAX) {
 			got = read_full(src->fd, at, to + done, len - done);
 			return got < 0 ? got : (int64_t)done + got;
 		}
-		got = refill(src, at);
+		got = src->extent_crc ? refill_verified(src, at) :
+					refill(src, at);
 		if (got < 0)
 			return got;
 		if (!got)
@@ -174,6 +199,19 @@ int slc_source_file_open(struct slc_ctx *ctx, const char *path,
 close_fd:
 	close(src->fd);
 	return err;
+}
+
+int slc_source_file_verify(struct slc_source_file *src,
+			   const uint32_t *extent_crc)
+{
+	uint8_t *window = realloc(src->window, SLC_EXTENT_BYTES);
+
+	if (!window)
+		return -ENOMEM;
+	src->window = window;
+	src->have = 0;
+	src->extent_crc = extent_crc;
+	return 0;
 }
 
 void slc_source_file_close(struct slc_source_file *src)

@@ -3,6 +3,7 @@
 #ifndef SLC_STREAM_SOURCE_FILE_H
 #define SLC_STREAM_SOURCE_FILE_H
 
+#include <stdbool.h>
 #include <sys/stat.h>
 
 #include <sluice/sluice.h>
@@ -16,6 +17,9 @@ struct slc_source_file {
 	uint8_t *window;  /* bytes [at, at + have) of the file */
 	uint64_t at, have;
 	uint32_t ahead;	  /* bytes that the next miss reads */
+	const uint32_t *extent_crc; /* see slc_source_file_verify(); or NULL */
+	uint32_t got_crc;
+	bool mismatch;	  /* the extent at `at` has got_crc */
 };
 
 /*
@@ -28,6 +32,14 @@ struct slc_source_file {
 int slc_source_file_open(struct slc_ctx *ctx, const char *path,
 			 struct slc_source_file *src);
 void slc_source_file_close(struct slc_source_file *src);
+
+/*
+ * From here on the source gives no byte whose extent (SLC_EXTENT_BYTES) has
+ * not the checksum of extent_crc, which must outlive it and cover the whole
+ * file: the read is -EBADMSG and `mismatch` is set. 0 or -ENOMEM.
+ */
+int slc_source_file_verify(struct slc_source_file *src,
+			   const uint32_t *extent_crc);
 
 /* stat(2) of a path that must be a regular file, links followed. */
 int slc_stat_regular(struct slc_ctx *ctx, const char *path, struct stat *st);
