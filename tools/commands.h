@@ -4,7 +4,7 @@
  *
  * Exit codes of every subcommand: 0 done; 1 something failed while running
  * (I/O, a checksum, a check of doctor); 2 the command line or the input is not
- * valid; 130 stopped by Ctrl-C.
+ * valid. Ctrl-C is 1.
  */
 #ifndef SLC_TOOLS_COMMANDS_H
 #define SLC_TOOLS_COMMANDS_H
@@ -15,7 +15,6 @@ enum {
 	SLC_EXIT_OK = 0,
 	SLC_EXIT_FAILED = 1,
 	SLC_EXIT_INVALID = 2,
-	SLC_EXIT_INTERRUPTED = 130,
 };
 
 /*
@@ -33,7 +32,7 @@ int slc_cmd_doctor(int argc, char **argv);
 /*
  * Prints "sluice: " and slc_last_error() as one line on stderr, and returns
  * the exit code for the -errno `err`: 2 when the input or the command line is
- * at fault, 130 for -EINTR, else 1.
+ * at fault, else 1.
  */
 int slc_cmd_fail(const struct slc_ctx *ctx, int err);
 

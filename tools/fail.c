@@ -27,7 +27,7 @@ static int exit_code(int err)
 {
 	switch (err) {
 	case -EINTR:
-		return SLC_EXIT_INTERRUPTED;
+		return SLC_EXIT_FAILED;
 	case -EBADMSG:
 	case -EINVAL:
 	case -ENOENT:

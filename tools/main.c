@@ -59,7 +59,6 @@ static void help(FILE *out)
 	      "  0    done\n"
 	      "  1    it failed while running: I/O, a checksum, a check of doctor\n"
 	      "  2    the command line or the input is not valid; nothing was written\n"
-	      "  130  stopped by Ctrl-C\n"
 	      "\n"
 	      "Environment:\n"
 	      "  SLC_ENGINE  uring or sync: how bytes are read (default: the best there is)\n"

@@ -84,7 +84,7 @@ static const struct argp argp = {
 	       "A manifest that is there is replaced at the end in one step; "
 	       "when pack fails or is stopped it is as it was.\n\n"
 	       "Exit codes: 0 packed, 1 failed (I/O, disk full), 2 usage or "
-	       "malformed input, 130 stopped by Ctrl-C.",
+	       "malformed input.",
 };
 
 struct work {
@@ -146,7 +146,7 @@ static int pack(const struct options *o, struct slc_ctx *ctx,
 	slc_progress_end(&w.progress);
 	if (err == -ECANCELED) {
 		slc_cmd_error(err, "stopped: nothing was written");
-		return SLC_EXIT_INTERRUPTED;
+		return SLC_EXIT_FAILED;
 	}
 	if (err)
 		return slc_cmd_fail(ctx, err);

@@ -121,6 +121,36 @@ static void put_real(json_t *o, const char *name, double v)
 	json_object_set_new(o, name, json_real(v));
 }
 
+static const char *page_words(uint32_t kind)
+{
+	switch (kind) {
+	case SLC_PAGE_HUGETLB:
+		return "hugetlb pages";
+	case SLC_PAGE_THP:
+		return "transparent huge pages";
+	default:
+		return "base pages";
+	}
+}
+
+static const char *pin_words(uint32_t kind)
+{
+	return kind == SLC_PIN_MLOCK ? "mlock" :
+	       kind == SLC_PIN_HUGETLB ? "hugetlb" : "none";
+}
+
+static json_t *memory_json(const struct slc_stream_stats *st)
+{
+	json_t *o = json_object();
+
+	put_int(o, "window_bytes", st->window_bytes);
+	put_int(o, "page_size", st->page_size);
+	json_object_set_new(o, "pages", json_string(page_words(st->page_kind)));
+	json_object_set_new(o, "pinned_by", json_string(pin_words(st->pin_kind)));
+	json_object_set_new(o, "reason", json_string(st->memory_reason));
+	return o;
+}
+
 int slc_report_json(const struct slc_report *r, FILE *out)
 {
 	const struct slc_stream_stats *st = &r->stats;
@@ -144,6 +174,7 @@ int slc_report_json(const struct slc_report *r, FILE *out)
 	put_int(o, "crc_errors", st->crc_errors);
 	put_int(o, "retries", st->retries);
 	put_int(o, "max_pinned_bytes", st->max_pinned_bytes);
+	json_object_set_new(o, "memory", memory_json(st));
 	json_object_set_new(o, "resume", json_string(r->resume));
 	json_object_set_new(o, "routes", routes_json(st));
 	put_int(o, "bytes_read", st->bytes_read);
@@ -208,10 +239,14 @@ void slc_report_table(const struct slc_report *r, FILE *out)
 		row(out, "limit", text, "");
 	}
 	checksum_row(r, out);
-	snprintf(text, sizeof(text), "%s of %s allowed",
+	snprintf(text, sizeof(text), "%s of %s allowed, %s",
 		 slc_human_bytes(a, sizeof(a), st->max_pinned_bytes),
-		 slc_human_bytes(b, sizeof(b), r->memory));
-	row(out, "pinned", text, "");
+		 slc_human_bytes(b, sizeof(b), r->memory),
+		 page_words(st->page_kind));
+	/* Transparent huge pages for hugetlb are as good: no word on them. */
+	row(out, "pinned", text,
+	    st->pin_kind == SLC_PIN_NONE || st->page_kind == SLC_PAGE_SMALL ?
+		    st->memory_reason : "");
 	for (uint32_t i = 0; i < st->nroutes; i++) {
 		const struct slc_route_stat *rt = &st->routes[i];
 

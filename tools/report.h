@@ -26,6 +26,7 @@ int slc_list_flush(struct slc_list *list);
 /* A stream that has ended, in numbers. */
 struct slc_report {
 	struct slc_stream_stats stats;
+	char memory_reason[512]; /* of stats, likewise */
 	char reasons[16][200]; /* of stats.routes, which point here */
 	struct slc_dataset_info dataset;
 	double seconds;	     /* of streaming alone */

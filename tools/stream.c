@@ -82,19 +82,17 @@ struct args {
 
 static volatile sig_atomic_t stop;
 
-/*
- * The same step down of memory is told by the probe's region, the stream's and
- * each queue's: once on stderr is enough.
- */
+#define TOLD_MAX 512
+
+/* The probe's stream and ours say the same of the same: once is enough. */
 static void log_once(void *user, enum slc_log_level level, const char *msg)
 {
-	bool *told = user;
+	char *told = user;
 
-	if (!strncmp(msg, "region: ", 8) && level == SLC_LOG_WARN) {
-		if (*told)
-			return;
-		*told = true;
-	}
+	if (level == SLC_LOG_WARN && !strncmp(told, msg, TOLD_MAX - 1))
+		return;
+	if (level == SLC_LOG_WARN)
+		snprintf(told, TOLD_MAX, "%s", msg);
 	slc_cmd_log(NULL, level, msg);
 }
 
@@ -412,6 +410,9 @@ static void finish(struct session *se, int err)
 	}
 	slc_stream_token(se->stream, r->resume, sizeof(r->resume));
 	r->stopped = stop && !err && st->samples < st->samples_total;
+	snprintf(r->memory_reason, sizeof(r->memory_reason), "%s",
+		 st->memory_reason);
+	st->memory_reason = r->memory_reason;
 	slc_stream_close(se->stream);
 	se->stream = NULL;
 }
@@ -470,9 +471,23 @@ static int conclude(struct session *se, int err)
 	if (r->stopped) {
 		fprintf(stderr, "sluice: stopped; resume with --resume %s\n",
 			r->resume);
-		code = SLC_EXIT_INTERRUPTED;
+		code = SLC_EXIT_FAILED;
 	}
 	return code ? code : slc_cmd_flush();
+}
+
+/*
+ * Only once there is a place in the order to tell: a signal while the dataset
+ * opens ends the command at once. No SA_RESTART: a wait ends. RESETHAND: a
+ * second signal kills.
+ */
+static void catch_signals(void)
+{
+	struct sigaction act = { .sa_handler = on_signal,
+				 .sa_flags = SA_RESETHAND };
+
+	sigaction(SIGINT, &act, NULL);
+	sigaction(SIGTERM, &act, NULL);
 }
 
 static int run(struct session *se)
@@ -485,6 +500,7 @@ static int run(struct session *se)
 			       &se->ds);
 	if (err)
 		return slc_cmd_fail(se->ctx, err);
+	catch_signals();
 	se->report.open_seconds = seconds_of(CLOCK_MONOTONIC) - begin;
 	se->report.dataset.size = sizeof(se->report.dataset);
 	slc_dataset_query(se->ds, &se->report.dataset);
@@ -521,12 +537,9 @@ static void raise_nofile(void)
 
 int slc_cmd_stream(int argc, char **argv)
 {
-	bool told = false;
+	char told[TOLD_MAX] = "";
 	const struct slc_ctx_attr ca = { .size = sizeof(ca), .log = log_once,
-					 .log_user = &told };
-	/* No SA_RESTART: the wait ends. RESETHAND: a second one kills. */
-	struct sigaction act = { .sa_handler = on_signal,
-				 .sa_flags = SA_RESETHAND };
+					 .log_user = told };
 	struct args a = { .limit = UINT64_MAX, .probe = true };
 	struct session se = { .args = &a };
 	int code;
@@ -544,8 +557,6 @@ int slc_cmd_stream(int argc, char **argv)
 	if (a.list && !a.json)
 		a.probe = false;
 	raise_nofile();
-	sigaction(SIGINT, &act, NULL);
-	sigaction(SIGTERM, &act, NULL);
 	code = slc_ctx_open(&ca, &se.ctx) ? slc_cmd_fail(NULL, -ENOMEM) :
 					    run(&se);
 	slc_stream_close(se.stream);

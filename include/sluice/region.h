@@ -17,6 +17,12 @@ extern "C" {
 
 struct slc_region;
 
+/*
+ * A child of fork() does not have a region in its address space (a touch there
+ * is SIGSEGV), so that fork never copies pinned pages. Only SLC_REGION_SHARED
+ * ones are inherited.
+ */
+
 /* Flags of struct slc_region_attr. */
 #define SLC_REGION_STRICT (1u << 0) /* a step down (pages, node, pin) fails */
 #define SLC_REGION_SHARED (1u << 1) /* backed by a memfd, so it can be passed */

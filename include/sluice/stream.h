@@ -127,7 +127,8 @@ enum slc_tail {
 	SLC_TAIL_PAD = 2,    /* repeat from the start of the order until even */
 };
 
-#define SLC_STREAM_STRICT (1u << 0) /* a fallback route is an error */
+#define SLC_STREAM_STRICT (1u << 0) /* a fallback route, or memory that cannot
+				     * be pinned, is an error */
 #define SLC_STREAM_NOCRC (1u << 1)  /* no CRC32C: neither given nor checked */
 #define SLC_STREAM_PARTS (1u << 2)  /* samples too large come in parts */
 #define SLC_STREAM_VERIFY (1u << 3) /* a dataset without checksums is an error */
@@ -240,11 +241,16 @@ struct slc_stream_stats {
 	uint64_t bytes_verified;
 	uint64_t crc_errors;
 	uint64_t retries;
-	uint64_t max_pinned_bytes;
+	uint64_t max_pinned_bytes; /* window and queue; 0 of what is not pinned */
 	uint64_t wait_ns;     /* the consumer waited for storage */
 	uint32_t nroutes;
 	uint32_t reserved;
 	struct slc_route_stat routes[16];
+	uint64_t window_bytes;
+	uint64_t page_size;	   /* of the window, bytes */
+	uint32_t page_kind;	   /* enum slc_page_kind */
+	uint32_t pin_kind;	   /* enum slc_pin_kind */
+	const char *memory_reason; /* each step down; "". Life: the stream */
 };
 int slc_stream_stats(const struct slc_stream *s, struct slc_stream_stats *out);
 

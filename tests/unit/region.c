@@ -740,4 +740,26 @@ TEST(regions_are_made_by_many_threads_at_once)
 	slc_ctx_close(ctx);
 }
 
+/* What fork does not copy cannot make it slow, or fail. */
+TEST(a_child_of_fork_has_no_part_of_a_private_region)
+{
+	struct slc_region *r = get(4 * MIB, 0, 0);
+	volatile char *p = slc_region_addr(r);
+	int status = 0;
+	pid_t pid;
+
+	p[0] = 7;
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		signal(SIGSEGV, SIG_DFL);
+		_exit(p[0]);
+	}
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	/* A sanitizer's handler exits instead. */
+	EXPECT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) != 7);
+	EXPECT_EQ(p[0], 7);
+	done(r);
+}
+
 TEST_HARNESS_MAIN

@@ -201,6 +201,10 @@ static int map_memory(struct try *t)
 	/* The size is a promise from here on: no one can cut it under us. */
 	if (fd >= 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW))
 		return -errno;
+	/* A child would get copies of pinned pages at fork, all at once: a
+	 * trainer's fork would be slow, or -ENOMEM where they are hugetlb. */
+	if (fd < 0 && madvise(r->addr, r->len, MADV_DONTFORK))
+		return -errno;
 	if (t->rung->kind == SLC_PAGE_THP)
 		madvise(r->addr, r->len, MADV_HUGEPAGE); /* checked afterwards */
 	else if (t->rung->kind == SLC_PAGE_SMALL)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/ctx.h"
@@ -419,8 +420,8 @@ static int write_manifest(struct slc_dataset *ds,
 	return err;
 }
 
-int slc_manifest_write(struct slc_dataset *ds, const struct slc_packed *packed,
-		       const char *path)
+static int write_locked(struct slc_dataset *ds, const struct slc_packed *packed,
+			const char *path)
 {
 	char *old, *file = NULL;
 	bool renamed = false, existed = false;
@@ -446,5 +447,52 @@ int slc_manifest_write(struct slc_dataset *ds, const struct slc_packed *packed,
 	free(file);
 free_old:
 	free(old);
+	return err;
+}
+
+/*
+ * The folder of `path`, locked: two packs to one output would each remove the
+ * checksums of the other. A killed one lets go by itself. -errno where the
+ * filesystem has no locks.
+ */
+static int lock_folder(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *folder;
+	int fd, err;
+
+	folder = slash ? strndup(path, (size_t)(slash - path) + 1) :
+			 strdup(".");
+	if (!folder)
+		return -ENOMEM;
+	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	err = -errno;
+	free(folder);
+	if (fd < 0)
+		return err;
+	while (flock(fd, LOCK_EX) < 0) {
+		if (errno == EINTR)
+			continue;
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+int slc_manifest_write(struct slc_dataset *ds, const struct slc_packed *packed,
+		       const char *path)
+{
+	int fd = lock_folder(path), err;
+
+	if (fd == -ENOMEM)
+		return slc_fail(ds->ctx, fd, "no memory to write %s", path);
+	if (fd < 0)
+		slc_log(ds->ctx, SLC_LOG_WARN,
+			"the folder of %s cannot be locked (%s): let no other pack write there",
+			path, strerror(-fd));
+	err = write_locked(ds, packed, path);
+	if (fd >= 0)
+		close(fd);
 	return err;
 }

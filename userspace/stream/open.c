@@ -213,6 +213,32 @@ static uint64_t useful(const struct slc_stream *s)
 	return bytes;
 }
 
+/* What the region came out as, for the stats. */
+static int note_memory(struct slc_stream *s, uint64_t own)
+{
+	struct slc_stream_stats *st = &s->stats;
+	struct slc_region_info *m = &s->memory;
+	int err;
+
+	m->size = sizeof(*m);
+	err = slc_region_query(s->region, m);
+	if (err)
+		return err;
+	st->window_bytes = slc_region_len(s->region);
+	st->page_size = m->page_size;
+	st->page_kind = m->page_kind;
+	st->pin_kind = m->pin_kind;
+	st->memory_reason = m->reason;
+	st->max_pinned_bytes = own;
+	if (m->pin_kind != SLC_PIN_NONE)
+		st->max_pinned_bytes += st->window_bytes;
+	else if (s->attr.flags & SLC_STREAM_STRICT)
+		return slc_fail(s->ctx, -EPERM,
+				"the window is not pinned, and strict wants it to be: %s",
+				m->reason);
+	return 0;
+}
+
 static int alloc_region(struct slc_stream *s, uint64_t own)
 {
 	struct slc_stream_attr *a = &s->attr;
@@ -251,8 +277,10 @@ static int alloc_region(struct slc_stream *s, uint64_t own)
 	err = slc_region_alloc(s->ctx, &ra, &s->region);
 	if (err)
 		return err;
-	s->stats.max_pinned_bytes = slc_region_len(s->region) + own;
-	if (s->stats.max_pinned_bytes > a->memory)
+	err = note_memory(s, own);
+	if (err)
+		return err;
+	if (s->stats.window_bytes + own > a->memory)
 		return slc_fail(s->ctx, -EINVAL,
 				"the region came out as %llu bytes, more than the memory of %llu allows",
 				(unsigned long long)slc_region_len(s->region),

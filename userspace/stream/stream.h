@@ -109,6 +109,7 @@ struct slc_stream {
 	uint64_t merge_max;
 	struct slc_queue *queue;
 	struct slc_region *region;
+	struct slc_region_info memory; /* of it */
 	uint8_t *bytes;	  /* of the region */
 	/*
 	 * A slot is in `hot` when that has room, else in `ring`. Fetches are
