@@ -180,6 +180,25 @@ TEST(mds_index_truncations_and_bit_flips_are_refused_or_harmless)
 	free(text);
 }
 
+/* A tree of many empty objects takes 77 times the bytes of its text. */
+TEST(an_index_of_too_many_values_is_refused_before_it_is_a_tree)
+{
+	const size_t n = (4u << 20) + 2;
+	static const char head[] = "{\"version\":2,\"shards\":[";
+	struct slc_mds_index index;
+	struct slc_diag diag = { 0 };
+	char *text = malloc(3 * n + sizeof(head)), *p = text;
+
+	ASSERT_NOT_NULL(text);
+	p = stpcpy(p, head);
+	for (size_t i = 0; i < n; i++)
+		p = stpcpy(p, "{},");
+	EXPECT_EQ(slc_mds_index_parse(text, (uint64_t)(p - text), &index,
+				      &diag), -EBADMSG);
+	EXPECT_HAS(diag.what, "more than 4194304 values");
+	free(text);
+}
+
 TEST(mds_index_survives_every_failed_allocation)
 {
 	struct slc_mds_index x;

@@ -5,11 +5,15 @@
 #include <string.h>
 
 #define DEPTH_MAX 64
+#define VALUES_MAX (4u << 20)
 
-/* The offset of the bracket that goes too deep, or len. */
-static uint64_t too_deep(const char *p, uint64_t len)
+/*
+ * The offset at which the limits are passed, or len; *deep says which. A tree
+ * takes some 80 bytes for each value, however few bytes of text that has.
+ */
+static uint64_t past_limits(const char *p, uint64_t len, bool *deep)
 {
-	uint32_t depth = 0;
+	uint32_t depth = 0, values = 0;
 	bool text = false;
 
 	for (uint64_t i = 0; i < len; i++) {
@@ -18,10 +22,16 @@ static uint64_t too_deep(const char *p, uint64_t len)
 				i++;
 			else if (p[i] == '"')
 				text = false;
-		} else if (p[i] == '"') {
+			continue;
+		}
+		if (p[i] == '"') {
 			text = true;
 		} else if (p[i] == '{' || p[i] == '[') {
-			if (++depth > DEPTH_MAX)
+			*deep = ++depth > DEPTH_MAX;
+			if (*deep || ++values > VALUES_MAX)
+				return i;
+		} else if (p[i] == ',') {
+			if (++values > VALUES_MAX)
 				return i;
 		} else if ((p[i] == '}' || p[i] == ']') && depth) {
 			depth--;
@@ -33,12 +43,16 @@ static uint64_t too_deep(const char *p, uint64_t len)
 int slc_json_tree(const void *bytes, uint64_t len, uint64_t base,
 		  const char *what, json_t **out, struct slc_diag *diag)
 {
-	uint64_t deep = too_deep(bytes, len);
+	bool deep = false;
+	uint64_t past = past_limits(bytes, len, &deep);
 	json_error_t error = { 0 };
 	json_t *tree;
 
-	if (deep < len)
-		return slc_bad(diag, base + deep,
+	if (past < len && !deep)
+		return slc_bad(diag, base + past,
+			       "%s has more than %u values", what, VALUES_MAX);
+	if (past < len)
+		return slc_bad(diag, base + past,
 			       "%s is nested deeper than %d levels", what,
 			       DEPTH_MAX);
 	tree = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, &error);

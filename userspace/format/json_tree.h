@@ -9,7 +9,8 @@
 #include "format/source.h"
 
 /*
- * Loads one object: UTF-8, at most 64 levels, no key twice in an object.
+ * Loads one object: UTF-8, at most 64 levels and 4 Mi values, no key twice in
+ * an object.
  * `base` is where the bytes stand in the file, for diag. 0 and a tree to
  * json_decref(), -EBADMSG, -ENOMEM.
  */
