@@ -740,6 +740,31 @@ TEST(regions_are_made_by_many_threads_at_once)
 	slc_ctx_close(ctx);
 }
 
+/* A child that cleans up must not unmap what it has put there since. */
+TEST(a_put_in_a_child_of_fork_unmaps_nothing_of_the_childs)
+{
+	struct slc_region *r = get(4 * MIB, 0, 0);
+	char *at = slc_region_addr(r), *p;
+	int status = 0;
+	pid_t pid = fork();
+
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		p = mmap(at, 4096, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+			 0);
+		if (p != at)
+			_exit(1);
+		*p = 1;
+		slc_region_put(r);
+		*p = 2;
+		_exit(*p == 2 ? 0 : 1);
+	}
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	EXPECT_EQ(status, 0);
+	done(r);
+}
+
 /* What fork does not copy cannot make it slow, or fail. */
 TEST(a_child_of_fork_has_no_part_of_a_private_region)
 {

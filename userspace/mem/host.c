@@ -65,7 +65,8 @@ static int64_t now_ns(void)
 
 static void release(struct slc_region *r)
 {
-	if (r->map)
+	/* In a child of fork() something else may be at these addresses. */
+	if (r->map && (!r->owner || r->owner == getpid()))
 		munmap(r->map, r->map_len);
 	if (r->info.memfd >= 0)
 		close(r->info.memfd);
@@ -203,8 +204,11 @@ static int map_memory(struct try *t)
 		return -errno;
 	/* A child would get copies of pinned pages at fork, all at once: a
 	 * trainer's fork would be slow, or -ENOMEM where they are hugetlb. */
-	if (fd < 0 && madvise(r->addr, r->len, MADV_DONTFORK))
-		return -errno;
+	if (fd < 0) {
+		if (madvise(r->addr, r->len, MADV_DONTFORK))
+			return -errno;
+		r->owner = getpid();
+	}
 	if (t->rung->kind == SLC_PAGE_THP)
 		madvise(r->addr, r->len, MADV_HUGEPAGE); /* checked afterwards */
 	else if (t->rung->kind == SLC_PAGE_SMALL)

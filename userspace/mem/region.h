@@ -12,6 +12,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 /* Where a region's bytes come from. */
 struct slc_region_ops {
@@ -37,6 +38,7 @@ struct slc_region {
 	/* The host provider's: all it mapped, guard pages included. */
 	void *map;
 	uint64_t map_len;
+	pid_t owner; /* the process that alone has the mapping; 0: inherited */
 	bool all_huge; /* no page of it is smaller than info.page_size */
 };
 
