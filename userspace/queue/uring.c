@@ -21,6 +21,14 @@
 
 #define NFILES 1024u
 #define NBUFS 256u
+/*
+ * An I/O of so many bytes goes to the kernel in a call of its own. Neighbours
+ * that come in one call are glued into one request by the block layer, up to
+ * the 4 MiB of its max_sectors_kb here: fewer and longer requests, which land
+ * late and all at once. Reading a virtio disk in order, this costs a tenth of
+ * the rate; a call costs 3 us.
+ */
+#define ALONE_BYTES (512u << 10)
 
 struct uring {
 	struct io_uring ring;
@@ -236,6 +244,9 @@ static int uring_start(void *state, struct slc_io *io)
 		sqe->flags |= IOSQE_FIXED_FILE;
 	io_uring_sqe_set_data(sqe, io);
 	u->flying++;
+	/* What the kernel does not take now goes with the next call. */
+	if (len >= ALONE_BYTES)
+		io_uring_submit(&u->ring);
 	return 0;
 }
 

@@ -49,6 +49,17 @@ static void abandon(struct slc_stream *s, struct slc_fetch *f)
 }
 
 /*
+ * At least half of what may fly does. Then a full `hot` waits for its oldest:
+ * more in flight, over more pages, would make the drive slower, not faster.
+ * Otherwise the consumer lags or has views lent, or one read is late.
+ */
+static bool drive_is_busy(const struct slc_stream *s)
+{
+	return s->hot.size && s->flying >= 2 &&
+	       (s->flying * 2 >= s->depth || s->fly_bytes * 2 >= s->fly_max);
+}
+
+/*
  * A slot for f: as far into a page as the bytes are in the file, and whole
  * pages, so that O_DIRECT can read the pages around them in place.
  */
@@ -66,7 +77,9 @@ static bool take_slot(struct slc_stream *s, struct slc_fetch *f)
 	if (!slc_align_up(lead + f->len, align, &len))
 		return false;
 	f->hot = slc_ring_take(&s->hot, len, align, &off, &f->span);
-	if (!f->hot && !slc_ring_take(&s->ring, len, align, &off, &f->span))
+	if (!f->hot &&
+	    (drive_is_busy(s) ||
+	     !slc_ring_take(&s->ring, len, align, &off, &f->span)))
 		return false;
 	f->data = off + lead;
 	return true;

@@ -342,7 +342,7 @@ static int divide(struct slc_stream *s)
 	if (s->merge_max > s->ring.size / 8)
 		s->merge_max = s->ring.size / 8;
 	s->fly_max = s->attr.depth ? s->attr.depth * s->merge_max :
-		     hot ? HOT_BYTES - HOT_BYTES / 8 : FLY_DEFAULT;
+		     hot ? HOT_BYTES : FLY_DEFAULT;
 	if (s->fly_max > s->ring.size / 2)
 		s->fly_max = s->ring.size / 2;
 	return 0;
