@@ -18,11 +18,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <sluice/region.h>
 
+#include "base/clock.h"
 #include "commands.h"
 #include "progress.h"
 #include "units.h"
@@ -61,14 +61,6 @@ struct bench {
 	uint64_t done; /* bytes, for the progress line */
 };
 
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 static void step_done(struct bench *b)
 {
 	b->done += b->opt->size;
@@ -86,13 +78,13 @@ static int run_region(struct bench *b, double *seconds)
 		.name = "bench",
 	};
 	struct slc_region *r;
-	double began = now();
+	double began = slc_now_s();
 	int err;
 
 	err = slc_region_alloc(b->ctx, &attr, &r);
 	if (err)
 		return slc_cmd_fail(b->ctx, err);
-	*seconds = now() - began;
+	*seconds = slc_now_s() - began;
 	b->info.size = sizeof(b->info);
 	slc_region_query(r, &b->info);
 	b->where.size = sizeof(b->where);
@@ -184,7 +176,7 @@ static int run_populate(struct bench *b, double *seconds)
 {
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS, err = 0;
 	uint64_t len = b->info.len, page = b->info.page_size, span;
-	double began = now();
+	double began = slc_now_s();
 	char *base, *p;
 
 	if (b->info.page_kind == SLC_PAGE_HUGETLB)
@@ -201,7 +193,7 @@ static int run_populate(struct bench *b, double *seconds)
 	else if (b->info.page_kind == SLC_PAGE_SMALL)
 		madvise(p, len, MADV_NOHUGEPAGE);
 	err = populate_parallel(p, len, b->info.threads);
-	*seconds = now() - began;
+	*seconds = slc_now_s() - began;
 	munmap(base, span);
 	step_done(b);
 	return err ? slc_cmd_error(-EIO,
@@ -214,7 +206,7 @@ static int run_populate(struct bench *b, double *seconds)
 static int run_memset(struct bench *b, double *seconds)
 {
 	uint64_t len = b->info.len;
-	double began = now();
+	double began = slc_now_s();
 	char *p;
 
 	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
@@ -226,7 +218,7 @@ static int run_memset(struct bench *b, double *seconds)
 	madvise(p, len, MADV_NOHUGEPAGE);
 	memset(p, 0, len);
 	b->mlock_err = mlock(p, len) ? errno : 0;
-	*seconds = now() - began;
+	*seconds = slc_now_s() - began;
 	munmap(p, len);
 	step_done(b);
 	return 0;

@@ -14,11 +14,11 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <sluice/stream.h>
 
+#include "base/clock.h"
 #include "commands.h"
 #include "units.h"
 
@@ -121,14 +121,6 @@ static void catch_signals(void)
 	sigaction(SIGTERM, &sa, NULL);
 }
 
-static double now_s(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
-}
-
 static double cpu_s(void)
 {
 	struct rusage ru;
@@ -189,7 +181,7 @@ static int drain(struct slc_stream *s, uint64_t limit, struct rate *out)
 {
 	struct slc_view views[64];
 	uint64_t bytes = 0;
-	double t = now_s(), c = cpu_s();
+	double t = slc_now_s(), c = cpu_s();
 	int n = 0;
 
 	while (bytes < limit && !stopped && (n = slc_stream_next(s, views, 64)) > 0) {
@@ -201,7 +193,7 @@ static int drain(struct slc_stream *s, uint64_t limit, struct rate *out)
 		return 1;
 	if (n < 0)
 		return failed("streaming");
-	out->bytes_per_s = (double)bytes / (now_s() - t);
+	out->bytes_per_s = (double)bytes / (slc_now_s() - t);
 	out->cpu_s_per_gib = (cpu_s() - c) / ((double)bytes / GIB);
 	return 0;
 }

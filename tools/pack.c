@@ -6,10 +6,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include <sluice/stream.h>
 
+#include "base/clock.h"
 #include "commands.h"
 #include "progress.h"
 #include "units.h"
@@ -100,14 +100,6 @@ static int progress(void *user, uint64_t done, uint64_t total)
 	return stopped;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 static void print_result(const struct options *o,
 			 const struct slc_dataset_info *info, uint64_t ns)
 {
@@ -133,7 +125,7 @@ static int pack(const struct options *o, struct slc_ctx *ctx,
 	struct slc_pack_attr attr = {
 		.size = sizeof(attr), .progress = progress, .user = &w
 	};
-	uint64_t began = now_ns();
+	uint64_t began = (uint64_t)slc_now_ns();
 	int err;
 
 	slc_dataset_query(ds, &info);
@@ -150,7 +142,7 @@ static int pack(const struct options *o, struct slc_ctx *ctx,
 	}
 	if (err)
 		return slc_cmd_fail(ctx, err);
-	print_result(o, &info, now_ns() - began);
+	print_result(o, &info, (uint64_t)slc_now_ns() - began);
 	return slc_cmd_flush();
 }
 

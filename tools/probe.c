@@ -4,7 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "base/clock.h"
 
 #define SHARDS_MAX 256u /* that are read */
 #define DEPTH_MAX 128u
@@ -29,14 +30,6 @@ struct run {
 	uint32_t idle[DEPTH_MAX], nidle;
 	uint32_t len[DEPTH_MAX];
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static int open_files(struct run *r)
 {
@@ -198,7 +191,7 @@ static int reap(struct run *r)
 
 static int measure(struct run *r, double *rate)
 {
-	uint64_t begin = now_ns(), ns = 0;
+	uint64_t begin = (uint64_t)slc_now_ns(), ns = 0;
 	bool enough = false;
 	int err = 0;
 
@@ -209,7 +202,7 @@ static int measure(struct run *r, double *rate)
 			err = submit(r);
 		if (!err && r->nidle < r->depth)
 			err = reap(r);
-		ns = now_ns() - begin;
+		ns = (uint64_t)slc_now_ns() - begin;
 		enough = ns >= ENOUGH_NS || r->submitted >= ENOUGH_BYTES ||
 			 *r->p->stop;
 	}

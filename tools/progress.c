@@ -6,23 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "units.h"
 
 #define DRAW_NS 100000000ull   /* ten times a second */
 #define WINDOW_NS 1000000000ull /* the rate is of the last second or so */
 
 static bool on_screen; /* one terminal, one line */
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 void slc_progress_begin(struct slc_progress *p, const char *what,
 			uint64_t bytes_total, uint64_t samples_total,
@@ -37,7 +29,7 @@ void slc_progress_begin(struct slc_progress *p, const char *what,
 	p->limit = limit;
 	p->shown = isatty(STDERR_FILENO) && term && strcmp(term, "dumb");
 	p->color = !no_color || !*no_color; /* no-color.org: set, not empty */
-	p->begin_ns = p->mark_ns = now_ns();
+	p->begin_ns = p->mark_ns = (uint64_t)slc_now_ns();
 }
 
 /* The rate over the window, from the start until the first one is full. */
@@ -114,7 +106,7 @@ void slc_progress_update(struct slc_progress *p, uint64_t bytes,
 
 	if (!p->shown)
 		return;
-	now = now_ns();
+	now = (uint64_t)slc_now_ns();
 	if (now - p->drawn_ns < DRAW_NS)
 		return;
 	p->drawn_ns = now;

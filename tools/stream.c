@@ -11,6 +11,7 @@
 
 #include <sluice/stream.h>
 
+#include "base/clock.h"
 #include "commands.h"
 #include "probe.h"
 #include "progress.h"
@@ -265,11 +266,11 @@ static const struct argp parser = {
 	       "same files. DATASET is a manifest of sluice pack, files or folders.",
 };
 
-static double seconds_of(clockid_t clock)
+static double cpu_seconds(void)
 {
 	struct timespec t;
 
-	clock_gettime(clock, &t);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
@@ -435,11 +436,11 @@ static int run_stream(struct session *se)
 					      (double)total /
 					      (double)r->dataset.samples) : 0,
 			   total, se->nlimits ? se->limits / se->nlimits : 0);
-	begin = seconds_of(CLOCK_MONOTONIC);
-	cpu = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+	begin = slc_now_s();
+	cpu = cpu_seconds();
 	err = consume(se);
-	r->seconds = seconds_of(CLOCK_MONOTONIC) - begin;
-	r->cpu_seconds = seconds_of(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+	r->seconds = slc_now_s() - begin;
+	r->cpu_seconds = cpu_seconds() - cpu;
 	slc_progress_end(&se->progress);
 	finish(se, err);
 	return err;
@@ -493,7 +494,7 @@ static void catch_signals(void)
 static int run(struct session *se)
 {
 	const struct args *a = se->args;
-	double begin = seconds_of(CLOCK_MONOTONIC);
+	double begin = slc_now_s();
 	int err;
 
 	err = slc_dataset_open(se->ctx, a->paths, a->npaths, &a->dataset,
@@ -501,14 +502,14 @@ static int run(struct session *se)
 	if (err)
 		return slc_cmd_fail(se->ctx, err);
 	catch_signals();
-	se->report.open_seconds = seconds_of(CLOCK_MONOTONIC) - begin;
+	se->report.open_seconds = slc_now_s() - begin;
 	se->report.dataset.size = sizeof(se->report.dataset);
 	slc_dataset_query(se->ds, &se->report.dataset);
 	se->report.memory = a->stream.memory;
 	se->report.crc = !(a->stream.flags & SLC_STREAM_NOCRC);
 	plan_probe(se);
 	probe(se, 0);
-	begin = seconds_of(CLOCK_MONOTONIC);
+	begin = slc_now_s();
 	err = slc_stream_open(se->ds, &a->stream, &se->stream);
 	if (err == -EOPNOTSUPP) {
 		/* Of this dataset with these options: as wrong as a typo. */
@@ -517,7 +518,7 @@ static int run(struct session *se)
 	}
 	if (err)
 		return slc_cmd_fail(se->ctx, err);
-	se->report.open_seconds += seconds_of(CLOCK_MONOTONIC) - begin;
+	se->report.open_seconds += slc_now_s() - begin;
 	err = run_stream(se);
 	if (!err)
 		probe(se, 8);

@@ -7,6 +7,7 @@
  */
 #include <sluice/queue.h>
 
+#include "base/clock.h"
 #include "queue/engine.h"
 
 #include <errno.h>
@@ -441,20 +442,12 @@ static double cpu_s(void)
 	       (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
 }
 
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
 TEST_F(engine, eagain_for_ever_ends_by_the_deadline_without_a_hot_loop)
 {
 	struct slc_move mv = { .src = slc_at_file(self->file, 0),
 			       .dst = slc_at_region(self->region, 0),
 			       .len = 100000,
-			       .deadline_ns = now_ns() + 500000000 };
+			       .deadline_ns = slc_now_ns() + 500000000 };
 	double cpu = cpu_s();
 	struct slc_done d;
 
@@ -463,21 +456,21 @@ TEST_F(engine, eagain_for_ever_ends_by_the_deadline_without_a_hot_loop)
 	ASSERT_EQ(slc_queue_submit(self->q, &mv, 1), 1);
 	ASSERT_EQ(slc_queue_poll(self->q, &d, 1, 1, SLC_FOREVER), 1);
 	EXPECT_EQ(d.result, -ETIMEDOUT);
-	EXPECT_LT(now_ns(), mv.deadline_ns + 1000000000);
+	EXPECT_LT(slc_now_ns(), mv.deadline_ns + 1000000000);
 	EXPECT_LT(script.started, 100u);
 	EXPECT_LT(cpu_s() - cpu, 0.2);
 }
 
 TEST_F(engine, eagain_for_ever_without_a_deadline_ends_too)
 {
-	int64_t begin = now_ns();
+	int64_t begin = slc_now_ns();
 	struct slc_done d;
 
 	script.every = 1;
 	script.res = -EAGAIN;
 	d = move(self, 0, 4096, 0);
 	EXPECT_EQ(d.result, -EAGAIN);
-	EXPECT_LT(now_ns() - begin, 15000000000);
+	EXPECT_LT(slc_now_ns() - begin, 15000000000);
 }
 
 TEST_F(engine, a_result_larger_than_asked_is_eio)
@@ -607,10 +600,10 @@ TEST_F(engine, a_hanging_io_ends_by_its_deadline_once)
 	int64_t late;
 
 	script.hold = true;
-	mv.deadline_ns = now_ns() + 50000000;
+	mv.deadline_ns = slc_now_ns() + 50000000;
 	ASSERT_EQ(slc_queue_submit(self->q, &mv, 1), 1);
 	ASSERT_EQ(slc_queue_poll(self->q, &d, 1, 1, SLC_FOREVER), 1);
-	late = now_ns() - mv.deadline_ns;
+	late = slc_now_ns() - mv.deadline_ns;
 	EXPECT_EQ(d.result, -ETIMEDOUT);
 	EXPECT_GE(late, 0);
 	EXPECT_LT(late, 500000000);
@@ -630,7 +623,7 @@ TEST_F(engine, what_cannot_be_cancelled_is_waited_for)
 
 	/* By deadline: no completion as long as the disk has the buffer. */
 	script.hold_disk = true;
-	mv.deadline_ns = now_ns() + 20000000;
+	mv.deadline_ns = slc_now_ns() + 20000000;
 	ASSERT_EQ(slc_queue_submit(self->q, &mv, 1), 1);
 	EXPECT_EQ(slc_queue_poll(self->q, &d, 1, 1, 100000000), 0);
 	release_held();

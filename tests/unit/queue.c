@@ -6,8 +6,8 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/stat.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "ktap.h"
 
 #define FILE_LEN ((3u << 20) + 1234)
@@ -630,14 +630,6 @@ TEST_F(queue, a_cancelled_move_ends_once_and_leaves_its_buffer)
 	EXPECT_EQ(slc_queue_poll(self->q, done, 64, 1, SLC_FOREVER), 0);
 }
 
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
 TEST_F(queue, a_deadline_that_has_passed_is_etimedout)
 {
 	struct slc_move mv[40];
@@ -650,7 +642,7 @@ TEST_F(queue, a_deadline_that_has_passed_is_etimedout)
 			.dst = slc_at_region(self->region, 0),
 			.len = 1 << 20,
 			.user_data = (uint64_t)i & 1,
-			.deadline_ns = i & 1 ? 1 : now_ns() + 60000000000,
+			.deadline_ns = i & 1 ? 1 : slc_now_ns() + 60000000000,
 		};
 	ASSERT_EQ(slc_queue_submit(self->q, mv, 40), 40);
 	for (int got = 0; got < 40; got += n) {

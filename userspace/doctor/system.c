@@ -10,9 +10,9 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "doctor/check.h"
 
 #ifndef MADV_POPULATE_WRITE
@@ -198,14 +198,6 @@ void slc_check_nofile(const struct slc_patient *p, struct slc_finding *f)
 								  65536));
 }
 
-static double now_s(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 void slc_check_crc32c(const struct slc_patient *p, struct slc_finding *f)
 {
 	const uint64_t len = 8u << 20;
@@ -221,9 +213,9 @@ void slc_check_crc32c(const struct slc_patient *p, struct slc_finding *f)
 	}
 	memset(buf, 0x5a, len);
 	for (int i = 0; i < 8; i++) {
-		begin = now_s();
+		begin = slc_now_s();
 		crc = slc_crc32c(crc, buf, len);
-		spent = now_s() - begin;
+		spent = slc_now_s() - begin;
 		if (spent > 0 && (double)len / spent > best)
 			best = (double)len / spent;
 	}

@@ -14,10 +14,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/ctx.h"
 #include "mem/node.h"
 #include "mem/pages.h"
@@ -54,14 +54,6 @@ struct try {
 	unsigned int threads;
 	char why[400]; /* why this rung cannot be had */
 };
-
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ll + t.tv_nsec;
-}
 
 static void release(struct slc_region *r)
 {
@@ -489,7 +481,7 @@ static int next_rung(struct try *t)
 static int alloc(struct slc_region *r, const struct slc_region_attr *attr)
 {
 	struct try t = { .r = r, .attr = attr };
-	int64_t began = now_ns();
+	int64_t began = slc_now_ns();
 	int err;
 
 	t.base_page = (size_t)sysconf(_SC_PAGESIZE);
@@ -514,7 +506,7 @@ static int alloc(struct slc_region *r, const struct slc_region_attr *attr)
 		release(r);
 		return err;
 	}
-	r->info.populate_ns = (uint64_t)(now_ns() - began);
+	r->info.populate_ns = (uint64_t)(slc_now_ns() - began);
 	slc_log(r->ctx, SLC_LOG_INFO,
 		"region %s: %.1f MiB of %s on node %d in %.1f ms by %u threads",
 		attr->name ? attr->name : "", MIB(r->len), t.rung->words,

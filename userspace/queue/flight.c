@@ -2,6 +2,7 @@
 /* Moves in flight: their I/Os, and what becomes of each. */
 #include "queue/queue.h"
 
+#include "base/clock.h"
 #include "base/ctx.h"
 
 #include <errno.h>

@@ -2,6 +2,7 @@
 /* The queue: opening, submit, poll, cancel, close. */
 #include "queue/queue.h"
 
+#include "base/clock.h"
 #include "base/ctx.h"
 
 #include <errno.h>
@@ -18,14 +19,6 @@
 #define MAX_IO (1u << 20)
 #define MAX_IO_LIMIT (1u << 30)
 #define PAGE 4096u
-
-int64_t slc_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
 
 static int check_owner(const struct slc_queue *q, const char *call)
 {

@@ -80,8 +80,6 @@ struct slc_queue {
 	uint64_t bounce_free[SLC_BOUNCE_UNITS / 64];
 };
 
-int64_t slc_now_ns(void);
-
 /* ---- flight.c: from moves to I/Os and back ---- */
 
 /* Starts what fits. */

@@ -2,6 +2,8 @@
 /* The engine on io_uring. */
 #include "queue/engine.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <liburing.h>
 #include <stdatomic.h>
@@ -250,14 +252,6 @@ static int uring_start(void *state, struct slc_io *io)
 	return 0;
 }
 
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
 /* Sends, and takes what the kernel has ready, without waiting. */
 static int look(struct uring *u)
 {
@@ -284,7 +278,7 @@ static int enter(struct uring *u, uint32_t min, int64_t timeout_ns)
 	} else {
 		ts.tv_sec = timeout_ns / 1000000000;
 		ts.tv_nsec = timeout_ns % 1000000000;
-		begin = now_ns();
+		begin = slc_now_ns();
 		ret = io_uring_submit_and_wait_timeout(&u->ring, &cqe, min,
 						       &ts, NULL);
 		if (ret == -ETIME)
@@ -295,7 +289,7 @@ static int enter(struct uring *u, uint32_t min, int64_t timeout_ns)
 	 * early as it likes. */
 	if (ret >= 0 && !u->iopoll && !io_uring_sq_ready(&u->ring) &&
 	    !io_uring_cq_ready(&u->ring) &&
-	    (timeout_ns == SLC_FOREVER || now_ns() - begin < timeout_ns))
+	    (timeout_ns == SLC_FOREVER || slc_now_ns() - begin < timeout_ns))
 		return -EINTR;
 	return ret;
 }

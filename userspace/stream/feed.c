@@ -5,8 +5,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/ctx.h"
 
 #define FLIGHT 16u
@@ -36,14 +36,6 @@ struct slc_feed {
 	uint64_t shard, off;
 	struct slc_file *file;
 };
-
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
 
 static int open_queue(struct slc_feed *feed)
 {
@@ -196,7 +188,7 @@ static int land(struct slc_feed *feed, const struct slc_done *done)
 
 static int tick(struct slc_feed *feed)
 {
-	int64_t now = now_ns();
+	int64_t now = slc_now_ns();
 
 	if (!feed->tick || now - feed->ticked_ns < TICK_NS)
 		return 0;

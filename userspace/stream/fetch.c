@@ -2,18 +2,10 @@
 /* fetch.c - fetches take slots, fly, and give their slots back. */
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include "stream/stream.h"
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 void slc_fetch_route(struct slc_stream *s, uint32_t route, const char *reason,
 		     uint64_t bytes)
@@ -215,7 +207,7 @@ static void land(struct slc_stream *s, const struct slc_done *d)
 
 int slc_fetch_reap(struct slc_stream *s, uint32_t min)
 {
-	uint64_t begin = min ? now_ns() : 0;
+	uint64_t begin = min ? (uint64_t)slc_now_ns() : 0;
 	int n, err;
 
 	err = slc_fetch_flush(s);
@@ -224,7 +216,7 @@ int slc_fetch_reap(struct slc_stream *s, uint32_t min)
 	n = slc_queue_poll(s->queue, s->done, s->depth, min,
 			   min ? SLC_FOREVER : 0);
 	if (min)
-		s->stats.wait_ns += now_ns() - begin;
+		s->stats.wait_ns += (uint64_t)slc_now_ns() - begin;
 	if (n == -EINTR)
 		return n;
 	if (n < 0)

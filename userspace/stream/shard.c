@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/ctx.h"
 #include "stream/dataset.h"
 
@@ -226,14 +226,6 @@ static int index_pair(struct slc_ctx *ctx, struct slc_found *f,
 	return err;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* On to the end, which the size and the checksum of the codec need. */
 static int read_to_end(struct slc_ctx *ctx, const struct slc_found *f,
 		       struct slc_source_inflate *z)
@@ -259,7 +251,7 @@ static int parse_inflated(struct slc_ctx *ctx, struct slc_found *f,
 			  struct slc_source_file *file, struct slc_shard *sh)
 {
 	struct slc_source_inflate z;
-	int64_t began = now_ms();
+	int64_t began = slc_now_ns();
 	int err;
 
 	err = slc_source_inflate_init(&z, f->codec, &file->base);
@@ -274,7 +266,7 @@ static int parse_inflated(struct slc_ctx *ctx, struct slc_found *f,
 		slc_log(ctx, SLC_LOG_INFO,
 			"inflated all of %s to find its samples: %" PRId64
 			" ms (a manifest by sluice pack saves this)",
-			f->path, now_ms() - began);
+			f->path, (slc_now_ns() - began) / 1000000);
 	return err;
 }
 
