@@ -24,6 +24,7 @@
 
 #include "base/clock.h"
 #include "commands.h"
+#include "numbers.h"
 #include "progress.h"
 #include "units.h"
 
@@ -224,21 +225,13 @@ static int run_memset(struct bench *b, double *seconds)
 	return 0;
 }
 
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
+/* Keeps the order of v, in which the runs are printed. */
 static double median(const double *v, uint64_t n)
 {
 	double sorted[MAX_RUNS];
 
 	memcpy(sorted, v, n * sizeof(*v));
-	qsort(sorted, n, sizeof(*sorted), compare);
-	return n % 2 ? sorted[n / 2] :
-		       (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
+	return slc_median(sorted, n);
 }
 
 /*
@@ -251,7 +244,7 @@ static double times_faster(const struct bench *b, const struct way *than)
 
 	for (uint64_t i = 0; i < b->opt->runs; i++)
 		ratio[i] = than->seconds[i] / b->region.seconds[i];
-	return median(ratio, b->opt->runs);
+	return slc_median(ratio, b->opt->runs);
 }
 
 /*

@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "commands.h"
+#include "numbers.h"
 #include "units.h"
 
 #define GIB (1024.0 * 1024 * 1024)
@@ -128,19 +129,6 @@ static double cpu_s(void)
 	getrusage(RUSAGE_SELF, &ru);
 	return (double)ru.ru_utime.tv_sec + (double)ru.ru_utime.tv_usec * 1e-6 +
 	       (double)ru.ru_stime.tv_sec + (double)ru.ru_stime.tv_usec * 1e-6;
-}
-
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double median(double *v, uint32_t n)
-{
-	qsort(v, n, sizeof(*v), by_value);
-	return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
 /* Reads the number in a file of /proc, or -1. */
@@ -286,18 +274,6 @@ static int measure_fio(const struct options *o, const struct work *w,
 
 /* ---- the file ---- */
 
-/* Incompressible bytes: splitmix64 (Steele, Lea, Flood 2014). */
-static void fill_random(uint64_t *buf, size_t words, uint64_t *state)
-{
-	for (size_t i = 0; i < words; i++) {
-		uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-
-		z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-		z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-		buf[i] = z ^ (z >> 31);
-	}
-}
-
 static int write_random(int fd, const char *path, uint64_t size)
 {
 	static uint64_t buf[(1 << 20) / 8];
@@ -308,7 +284,9 @@ static int write_random(int fd, const char *path, uint64_t size)
 
 		if (stopped)
 			return 1;
-		fill_random(buf, sizeof(buf) / 8, &state);
+		/* Incompressible. */
+		for (size_t i = 0; i < sizeof(buf) / 8; i++)
+			buf[i] = slc_random64(&state);
 		n = write(fd, buf, sizeof(buf));
 		if (n == (ssize_t)sizeof(buf))
 			continue;
@@ -424,12 +402,12 @@ static int run_row(struct slc_ctx *ctx, const struct options *o,
 		r[0][i] = v[2][i] > 0 ? v[0][i] / v[2][i] : 0;
 		r[1][i] = v[3][i] > 0 ? v[1][i] / v[3][i] : 0;
 	}
-	row->our_median = (struct rate){ median(v[0], o->runs),
-					 median(v[1], o->runs) };
-	row->peer_median = (struct rate){ median(v[2], o->runs),
-					 median(v[3], o->runs) };
-	row->ratio = median(r[0], o->runs);
-	row->cpu_ratio = median(r[1], o->runs);
+	row->our_median = (struct rate){ slc_median(v[0], o->runs),
+					 slc_median(v[1], o->runs) };
+	row->peer_median = (struct rate){ slc_median(v[2], o->runs),
+					 slc_median(v[3], o->runs) };
+	row->ratio = slc_median(r[0], o->runs);
+	row->cpu_ratio = slc_median(r[1], o->runs);
 	return 0;
 }
 

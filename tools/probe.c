@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "numbers.h"
 
 #define SHARDS_MAX 256u /* that are read */
 #define DEPTH_MAX 128u
@@ -112,22 +113,13 @@ static void tear_down(struct run *r)
 	free(r);
 }
 
-/* splitmix64 */
-static uint64_t random64(struct run *r)
-{
-	uint64_t x = r->state += 0x9e3779b97f4a7c15ull;
-
-	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
-	x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
-	return x ^ (x >> 31);
-}
-
 static void aim(struct run *r, uint32_t slot, struct slc_move *mv)
 {
 	uint64_t chunks = r->ends[r->nfiles - 1], off, len;
-	uint64_t c = r->p->random ? random64(r) % chunks : r->at++ % chunks;
+	uint64_t c = r->p->random ? slc_random64(&r->state) : r->at++;
 	uint32_t lo = 0, hi = r->nfiles - 1;
 
+	c %= chunks;
 	while (lo < hi) {
 		uint32_t mid = (lo + hi) / 2;
 
