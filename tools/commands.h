@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * commands.h - what every subcommand shares: its entry, its way to fail.
+ * commands.h - what every subcommand shares: its entry, its input, its way to fail.
  *
  * Exit codes of every subcommand: 0 done; 1 something failed while running
  * (I/O, a checksum, a check of doctor); 2 the command line or the input is not
@@ -10,6 +10,9 @@
 #define SLC_TOOLS_COMMANDS_H
 
 #include <sluice/sluice.h>
+
+struct slc_dataset;
+struct slc_dataset_attr;
 
 enum {
 	SLC_EXIT_OK = 0,
@@ -28,6 +31,14 @@ int slc_cmd_stream(int argc, char **argv);
 int slc_cmd_bench_storage(int argc, char **argv);
 int slc_cmd_bench_pin(int argc, char **argv);
 int slc_cmd_doctor(int argc, char **argv);
+
+/*
+ * Opens a context whose log goes to stderr, and the dataset in `paths`. 0, and
+ * the caller gives both back; else an exit code, with the reason on stderr.
+ */
+int slc_cmd_open(char **paths, uint32_t npaths,
+		 const struct slc_dataset_attr *attr, struct slc_ctx **ctx,
+		 struct slc_dataset **ds);
 
 /*
  * Prints "sluice: " and slc_last_error() as one line on stderr, and returns

@@ -395,8 +395,6 @@ static int list_all(const struct options *o, struct slc_ctx *ctx,
 
 int slc_cmd_inspect(int argc, char **argv)
 {
-	struct slc_ctx_attr ctx_attr = { .size = sizeof(ctx_attr),
-					 .log = slc_cmd_log };
 	struct options o = { .limit = UINT64_MAX };
 	struct slc_dataset_attr attr = { .size = sizeof(attr) };
 	struct slc_dataset *ds;
@@ -406,19 +404,13 @@ int slc_cmd_inspect(int argc, char **argv)
 	err = argp_parse(&argp, argc, argv, 0, NULL, &o);
 	if (err)
 		return slc_cmd_error(-err, "%s", strerror(err));
-	err = slc_ctx_open(&ctx_attr, &ctx);
-	if (err)
-		return slc_cmd_fail(NULL, err);
 	attr.format = o.format;
 	attr.record = o.record;
-	err = slc_dataset_open(ctx, (const char *const *)o.paths, o.npaths,
-			       &attr, &ds);
-	if (err) {
-		err = slc_cmd_fail(ctx, err);
-	} else {
-		err = list_all(&o, ctx, ds);
-		slc_dataset_put(ds);
-	}
+	err = slc_cmd_open(o.paths, o.npaths, &attr, &ctx, &ds);
+	if (err)
+		return err;
+	err = list_all(&o, ctx, ds);
+	slc_dataset_put(ds);
 	slc_ctx_close(ctx);
 	return err;
 }
