@@ -25,13 +25,6 @@ static bool try_at(const struct slc_ring *r, uint64_t at, uint64_t len,
 	return slc_add(*skip, len, need) && slc_within(at, *need, r->size);
 }
 
-bool slc_ring_fits(const struct slc_ring *r, uint64_t len, uint64_t align)
-{
-	uint64_t skip, need;
-
-	return try_at(r, 0, len, align, &skip, &need);
-}
-
 bool slc_ring_take(struct slc_ring *r, uint64_t len, uint64_t align,
 		   uint64_t *off, uint64_t *span)
 {

@@ -29,7 +29,4 @@ bool slc_ring_take(struct slc_ring *ring, uint64_t len, uint64_t align,
 /* Frees the oldest slot, of `span` bytes. */
 void slc_ring_drop(struct slc_ring *ring, uint64_t span);
 
-/* A slot of len bytes fits when the ring is empty. */
-bool slc_ring_fits(const struct slc_ring *ring, uint64_t len, uint64_t align);
-
 #endif
