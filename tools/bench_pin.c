@@ -58,6 +58,8 @@ struct bench {
 	int verify_err;
 	int mlock_err; /* why memset + mlock did not lock */
 	struct way region, populate, memset;
+	/* The limit: zeroing those pages when they are mapped, at its best. */
+	double zero_seconds;
 	struct slc_progress progress;
 	uint64_t done; /* bytes, for the progress line */
 };
@@ -66,6 +68,74 @@ static void step_done(struct bench *b)
 {
 	b->done += b->opt->size;
 	slc_progress_update(&b->progress, b->done, 0);
+}
+
+struct slice {
+	pthread_t thread;
+	char *addr;
+	size_t len;
+	int err;
+};
+
+static void *populate_slice(void *arg)
+{
+	struct slice *s = arg;
+
+	s->err = madvise(s->addr, s->len, MADV_POPULATE_WRITE) ? errno : 0;
+	return NULL;
+}
+
+static void *zero_slice(void *arg)
+{
+	struct slice *s = arg;
+
+	memset(s->addr, 0, s->len);
+	return NULL;
+}
+
+/* n threads, each one equal piece in whole huge pages. 0 or an errno. */
+static int in_parallel(void *(*work)(void *), char *p, uint64_t len,
+		       unsigned int n)
+{
+	uint64_t each = (len / n + SIZE_2M - 1) / SIZE_2M * SIZE_2M, off = 0;
+	struct slice *slices = calloc(n, sizeof(*slices));
+	unsigned int started = 0;
+	int err = 0;
+
+	if (!slices)
+		return ENOMEM;
+	for (; started < n && off < len; started++, off += each) {
+		struct slice *s = &slices[started];
+
+		s->addr = p + off;
+		s->len = len - off < each ? len - off : each;
+		err = pthread_create(&s->thread, NULL, work, s);
+		if (err)
+			break;
+	}
+	for (unsigned int i = 0; i < started; i++) {
+		pthread_join(slices[i].thread, NULL);
+		if (slices[i].err)
+			err = slices[i].err;
+	}
+	free(slices);
+	return err;
+}
+
+/*
+ * No kernel gives memory that it has not zeroed: so much of it as the same
+ * threads zero of pages that they have is the limit.
+ */
+static void run_zero(struct bench *b, struct slc_region *r)
+{
+	double began = slc_now_s(), seconds;
+
+	if (in_parallel(zero_slice, slc_region_addr(r), b->info.len,
+			b->info.threads))
+		return;
+	seconds = slc_now_s() - began;
+	if (!b->zero_seconds || seconds < b->zero_seconds)
+		b->zero_seconds = seconds;
 }
 
 static int run_region(struct bench *b, double *seconds)
@@ -90,53 +160,12 @@ static int run_region(struct bench *b, double *seconds)
 	slc_region_query(r, &b->info);
 	b->where.size = sizeof(b->where);
 	b->verify_err = slc_region_verify(r, &b->where);
+	run_zero(b, r);
 	slc_region_put(r);
 	step_done(b);
 	return 0;
 }
 
-struct slice {
-	pthread_t thread;
-	char *addr;
-	size_t len;
-	int err;
-};
-
-static void *populate_slice(void *arg)
-{
-	struct slice *s = arg;
-
-	s->err = madvise(s->addr, s->len, MADV_POPULATE_WRITE) ? errno : 0;
-	return NULL;
-}
-
-/* n threads, each one equal piece in whole huge pages. */
-static int populate_parallel(char *p, uint64_t len, unsigned int n)
-{
-	uint64_t each = (len / n + SIZE_2M - 1) / SIZE_2M * SIZE_2M, off = 0;
-	struct slice *slices = calloc(n, sizeof(*slices));
-	unsigned int started = 0;
-	int err = 0;
-
-	if (!slices)
-		return ENOMEM;
-	for (; started < n && off < len; started++, off += each) {
-		struct slice *s = &slices[started];
-
-		s->addr = p + off;
-		s->len = len - off < each ? len - off : each;
-		err = pthread_create(&s->thread, NULL, populate_slice, s);
-		if (err)
-			break;
-	}
-	for (unsigned int i = 0; i < started; i++) {
-		pthread_join(slices[i].thread, NULL);
-		if (slices[i].err)
-			err = slices[i].err;
-	}
-	free(slices);
-	return err;
-}
 
 static uint64_t memory_available(void)
 {
@@ -168,7 +197,7 @@ static void warm_up(struct bench *b, bool pool)
 	if (p == MAP_FAILED)
 		return;
 	madvise(p, len, MADV_HUGEPAGE);
-	populate_parallel(p, len, b->info.threads);
+	in_parallel(populate_slice, p, len, b->info.threads);
 	munmap(p, len);
 }
 
@@ -193,7 +222,7 @@ static int run_populate(struct bench *b, double *seconds)
 		madvise(p, len, MADV_HUGEPAGE);
 	else if (b->info.page_kind == SLC_PAGE_SMALL)
 		madvise(p, len, MADV_NOHUGEPAGE);
-	err = populate_parallel(p, len, b->info.threads);
+	err = in_parallel(populate_slice, p, len, b->info.threads);
 	*seconds = slc_now_s() - began;
 	munmap(base, span);
 	step_done(b);
@@ -315,6 +344,16 @@ static json_int_t rate(const struct bench *b, const struct way *w)
 	return (json_int_t)((double)b->info.len / w->median);
 }
 
+static double limit(const struct bench *b)
+{
+	return b->zero_seconds > 0 ? (double)b->info.len / b->zero_seconds : 0;
+}
+
+static double fraction_of_limit(const struct bench *b)
+{
+	return b->zero_seconds / b->region.median;
+}
+
 static json_t *json_way(const struct bench *b, const struct way *w)
 {
 	json_t *all = json_array();
@@ -333,13 +372,15 @@ static int print_json(const struct bench *b)
 	int err;
 
 	o = json_pack(
-		"{s:s, s:I, s:I, s:i, s:i, s:s, s:I, s:s, s:s, s:f, s:I, s:f, s:f}",
+		"{s:s, s:I, s:I, s:i, s:i, s:s, s:I, s:s, s:s, s:f, s:I, s:I, s:f, s:f, s:f}",
 		"command", "bench pin", "bytes", (json_int_t)i->len, "runs",
 		(json_int_t)b->opt->runs, "threads", (int)i->threads, "node",
 		(int)i->node, "page_kind", kind_name(i->page_kind), "page_size",
 		(json_int_t)i->page_size, "pin_kind", pin_name(i->pin_kind),
 		"reason", i->reason, "seconds", b->region.median,
 		"bytes_per_second", rate(b, &b->region),
+		"limit_bytes_per_second", (json_int_t)limit(b),
+		"fraction_of_limit", fraction_of_limit(b),
 		"fraction_of_parallel_populate",
 		times_faster(b, &b->populate), "ratio_to_memset_mlock",
 		times_faster(b, &b->memset));
@@ -392,6 +433,8 @@ static int print_table(const struct bench *b)
 		  &b->memset);
 	printf("\n  %.2f of the populate by hand, %.1f times memset + mlock (median of rounds)\n",
 	       times_faster(b, &b->populate), times_faster(b, &b->memset));
+	printf("  %.0f %% of the limit, %.2f GB/s: what the same threads zero of pages that are mapped\n",
+	       100 * fraction_of_limit(b), limit(b) / 1e9);
 	printf("  pages: %s %s, %u thread%s; pinned by %s: %s", page,
 	       kind_name(i->page_kind), i->threads, i->threads == 1 ? "" : "s",
 	       pin_name(i->pin_kind), pinned);

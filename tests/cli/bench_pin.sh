@@ -37,6 +37,10 @@ test_json_has_stable_names_and_figures_that_agree() {
 		    assert len(r) == len(o) == 3
 		    want = sorted(b / a for a, b in zip(r, o))[1]
 		    assert abs(want / d[name] - 1) < 0.001, (want, d[name])
+		part = d["bytes_per_second"] / d["limit_bytes_per_second"]
+		assert abs(part / d["fraction_of_limit"] - 1) < 0.001, d
+		# 4 KiB pages cost a fault each beside the zeroing.
+		assert 0 < part < 1.2, d
 		if d["pin_kind"] == "mlock":
 		    assert d["reason"] == "", d
 		    assert d["bytes_pinned"] == d["bytes"] or \
