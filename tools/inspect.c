@@ -89,7 +89,8 @@ static const struct argp argp = {
 	.args_doc = "FILE...",
 	.doc = "Lists the tensors or samples of files, folders or manifests: "
 	       "key, dtype, shape, offset, bytes, and of a tar the members. "
-	       "Columns are apart by tabs. Every header and index is checked "
+	       "Columns are apart by tabs; in a key or name a backslash is \\\\ "
+	       "and a control byte \\xNN. Every header and index is checked "
 	       "first: malformed input prints nothing but what is wrong.\v"
 	       "Example: sluice inspect model.safetensors --limit 10\n\n"
 	       "JSON: {file, format, codec, samples, bytes, entries: [{key, "
@@ -156,16 +157,10 @@ static int add_plain(struct text *t, const char *bytes, size_t n)
 	int err = 0;
 
 	for (size_t i = 0; i < n && !err; i++) {
-		unsigned char c = (unsigned char)bytes[i];
-		char esc[8];
+		char esc[4];
 
-		if (c == '\\')
-			snprintf(esc, sizeof(esc), "\\\\");
-		else if (c < 0x20 || c == 0x7f)
-			snprintf(esc, sizeof(esc), "\\x%02x", c);
-		else
-			snprintf(esc, sizeof(esc), "%c", c);
-		err = add(t, esc, strlen(esc));
+		err = add(t, esc,
+			  slc_escape_byte(esc, (unsigned char)bytes[i]));
 	}
 	return err;
 }

@@ -10,7 +10,8 @@
 #include "units.h"
 
 #define LIST_BYTES (256u << 10)
-#define LINE_MAX_BYTES (4 * 4096 + 64) /* key as \xNN, number, sum */
+#define ESCAPED_MAX 4 /* bytes that one of a key may become */
+#define COLUMNS_MAX 64 /* number, sum, tabs, end of line */
 
 int slc_list_init(struct slc_list *l)
 {
@@ -62,25 +63,38 @@ static char *put_hex(char *p, uint32_t v, int digits)
 	return p;
 }
 
-int slc_list_add(struct slc_list *l, const char *key, uint64_t bytes,
-		 uint32_t crc)
+static int make_room(struct slc_list *l, size_t n)
+{
+	return l->len + n > LIST_BYTES ? slc_list_flush(l) : l->err;
+}
+
+/* In pieces that fit: a key may be longer than the buffer. */
+static int put_key(struct slc_list *l, const char *key, size_t len)
+{
+	const size_t most = LIST_BYTES / ESCAPED_MAX;
+
+	while (len) {
+		size_t n = len < most ? len : most;
+
+		if (make_room(l, n * ESCAPED_MAX))
+			return l->err;
+		for (size_t i = 0; i < n; i++)
+			l->len += slc_escape_byte(l->buf + l->len,
+						  (unsigned char)key[i]);
+		key += n;
+		len -= n;
+	}
+	return 0;
+}
+
+int slc_list_add(struct slc_list *l, const char *key, size_t key_len,
+		 uint64_t bytes, uint32_t crc)
 {
 	char *p;
 
-	if (l->len + LINE_MAX_BYTES > LIST_BYTES && slc_list_flush(l))
+	if (put_key(l, key, key_len) || make_room(l, COLUMNS_MAX))
 		return l->err;
 	p = l->buf + l->len;
-	for (; *key; key++) {
-		unsigned char c = (unsigned char)*key;
-
-		if (c >= 0x20 && c != 0x7f) {
-			*p++ = (char)c;
-			continue;
-		}
-		*p++ = '\\';
-		*p++ = 'x';
-		p = put_hex(p, c, 2);
-	}
 	*p++ = '\t';
 	p = put_number(p, bytes);
 	*p++ = '\t';

@@ -18,9 +18,9 @@ struct slc_list {
 /* 0 or -ENOMEM. */
 int slc_list_init(struct slc_list *list);
 void slc_list_fini(struct slc_list *list);
-/* "key<TAB>bytes<TAB>crc"; control bytes of the key as \xNN. 0 or -errno. */
-int slc_list_add(struct slc_list *list, const char *key, uint64_t bytes,
-		 uint32_t crc);
+/* "key<TAB>bytes<TAB>crc", the key by slc_escape_byte(). 0 or -errno. */
+int slc_list_add(struct slc_list *list, const char *key, size_t key_len,
+		 uint64_t bytes, uint32_t crc);
 int slc_list_flush(struct slc_list *list);
 
 /* A stream that has ended, in numbers. */

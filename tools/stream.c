@@ -19,7 +19,6 @@
 #include "units.h"
 
 #define VIEWS 256
-#define KEY_BYTES 4096
 #define MEMORY_DEFAULT (256ull << 20)
 
 enum {
@@ -64,7 +63,8 @@ static const struct argp_option options[] = {
 	  "fail unless a manifest gives checksums", 4 },
 	{ "no-crc", OPT_NO_CRC, NULL, 0, "compute no checksums", 4 },
 	{ "list", OPT_LIST, NULL, 0,
-	  "print key, bytes and CRC32C of each sample, split by tabs", 5 },
+	  "print key, bytes and CRC32C of each sample, split by tabs (see below)",
+	  5 },
 	{ "json", OPT_JSON, NULL, 0,
 	  "print one JSON object on stdout; with --list on stderr", 5 },
 	{ "no-limit-probe", OPT_NO_PROBE, NULL, 0,
@@ -263,7 +263,15 @@ static const struct argp parser = {
 	.args_doc = "DATASET...",
 	.doc = "Streams the samples of a dataset into pinned memory, in order and with "
 	       "their checksums, and says how fast that was beside plain reads of the "
-	       "same files. DATASET is a manifest of sluice pack, files or folders.",
+	       "same files. DATASET is a manifest of sluice pack, files or folders.\v"
+	       "Example: sluice stream data.slc.json --shuffle full --seed 1\n\n"
+	       "--list prints a line for each sample as it comes: key, bytes of "
+	       "payload, CRC32C in hex. In a key a backslash is \\\\ and a control "
+	       "byte \\xNN, so that tabs and ends of line are the list's own.\n\n"
+	       "Exit codes: 0 done, 1 failed while running (I/O, a checksum, a "
+	       "sample too large for the memory, a signal): what was printed "
+	       "is good and not all, 2 usage or malformed input: nothing was "
+	       "printed.",
 };
 
 static double cpu_seconds(void)
@@ -280,6 +288,8 @@ struct session {
 	struct slc_dataset *ds;
 	struct slc_stream *stream;
 	struct slc_list list;
+	char *key;	/* of the sample being listed */
+	size_t key_size;
 	struct slc_progress progress;
 	struct slc_report report;
 	struct slc_probe probe;
@@ -287,20 +297,36 @@ struct session {
 	int nlimits;
 };
 
+/* The whole key of a view in se->key: its length or -errno. */
+static int take_key(struct session *se, const struct slc_view *v)
+{
+	int got = slc_stream_key(se->stream, v, se->key, se->key_size);
+	char *p;
+
+	if (got < 0 || (size_t)got < se->key_size)
+		return got;
+	p = realloc(se->key, (size_t)got + 1);
+	if (!p) {
+		se->list.err = -ENOMEM;
+		return -ENOMEM;
+	}
+	se->key = p;
+	se->key_size = (size_t)got + 1;
+	return slc_stream_key(se->stream, v, se->key, se->key_size);
+}
+
 /* Lines of whole samples, and of the last part of the others. */
 static int list_views(struct session *se, const struct slc_view *v, int n)
 {
-	char key[KEY_BYTES];
-
 	for (int i = 0; i < n; i++) {
 		int got;
 
 		if (!(v[i].flags & SLC_VIEW_LAST))
 			continue;
-		got = slc_stream_key(se->stream, &v[i], key, sizeof(key));
+		got = take_key(se, &v[i]);
 		if (got < 0)
 			return got;
-		if (slc_list_add(&se->list, key,
+		if (slc_list_add(&se->list, se->key, (size_t)got,
 				 v[i].flags & SLC_VIEW_PARTIAL ?
 					 v[i].sample_len : v[i].payload,
 				 v[i].crc))
@@ -400,7 +426,7 @@ static void finish(struct session *se, int err)
 	struct slc_report *r = &se->report;
 	struct slc_stream_stats *st = &r->stats;
 
-	if (err)
+	if (err && !se->list.err) /* else it is not the library's */
 		snprintf(r->error, sizeof(r->error), "%s",
 			 slc_last_error(se->ctx));
 	slc_stream_stats(se->stream, st);
@@ -551,7 +577,9 @@ int slc_cmd_stream(int argc, char **argv)
 	a.stream.flags = SLC_STREAM_PARTS;
 	a.dataset.size = sizeof(a.dataset);
 	a.paths = calloc((size_t)argc + 1, sizeof(*a.paths));
-	if (!a.paths || slc_list_init(&se.list))
+	se.key_size = 4096;
+	se.key = malloc(se.key_size);
+	if (!a.paths || !se.key || slc_list_init(&se.list))
 		return slc_cmd_error(-ENOMEM, "no memory");
 	argp_parse(&parser, argc, argv, 0, NULL, &a);
 	/* Nobody sees the limit beside a bare list. */
@@ -564,6 +592,7 @@ int slc_cmd_stream(int argc, char **argv)
 	slc_dataset_put(se.ds);
 	slc_ctx_close(se.ctx);
 	slc_list_fini(&se.list);
+	free(se.key);
 	free(a.paths);
 	return code;
 }

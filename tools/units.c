@@ -104,6 +104,25 @@ int slc_parse_u64(const char *s, uint64_t min, uint64_t max, uint64_t *out)
 	return 0;
 }
 
+size_t slc_escape_byte(char *out, unsigned char byte)
+{
+	static const char hex[] = "0123456789abcdef";
+
+	out[0] = '\\';
+	if (byte == '\\') {
+		out[1] = '\\';
+		return 2;
+	}
+	if (byte >= 0x20 && byte != 0x7f) {
+		out[0] = (char)byte;
+		return 1;
+	}
+	out[1] = 'x';
+	out[2] = hex[byte >> 4];
+	out[3] = hex[byte & 15];
+	return 4;
+}
+
 /* Three digits that matter: 9.87, 98.7, 987. */
 static void three(char *buf, size_t n, double v, const char *unit)
 {

@@ -17,6 +17,13 @@ int slc_parse_size(const char *s, uint64_t *out);
 /* Decimal digits only, min to max. 0, -EINVAL or -ERANGE. */
 int slc_parse_u64(const char *s, uint64_t min, uint64_t max, uint64_t *out);
 
+/*
+ * One byte of a key or name in a line of columns: as it is, a backslash
+ * doubled, a control byte as \xNN, so that no line or column ends within and
+ * the bytes can be had back. Writes 1 to 4 bytes, no NUL, and returns how many.
+ */
+size_t slc_escape_byte(char *out, unsigned char byte);
+
 /* Each writes at most n bytes with a NUL and returns buf. 32 is enough, 48
  * for a rate. */
 char *slc_human_bytes(char *buf, size_t n, uint64_t v);	  /* "256 MiB" */

@@ -205,7 +205,11 @@ int slc_stream_next(struct slc_stream *s, struct slc_view *views, uint32_t max);
 void slc_stream_release(struct slc_stream *s, const struct slc_view *views,
 			uint32_t n);
 
-/* The text key of a view: its length without NUL, cut to n - 1 bytes. */
+/*
+ * The text key of a view into buf, cut to n - 1 bytes, with a NUL. Returns the
+ * length of the whole key, as snprintf() does: n or more says that it was cut.
+ * -EINVAL (n 0), -EBADMSG for a tar header that is damaged.
+ */
 int slc_stream_key(struct slc_stream *s, const struct slc_view *view, char *buf,
 		   size_t n);
 

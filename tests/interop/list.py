@@ -5,6 +5,7 @@
 KTAP on stdout; exit 0, 1 or 4. SLUICE and MKDATA name the programs.
 """
 import ctypes
+import io
 import json
 import os
 import re
@@ -61,8 +62,20 @@ def load_crc():
 crc32c = load_crc()
 
 
+def escape(key):
+    """As `sluice stream --help` says: a backslash doubled, a control byte \\xNN."""
+    return re.sub(r"[\x00-\x1f\x7f\\]",
+                  lambda m: "\\\\" if m[0] == "\\" else "\\x%02x" % ord(m[0]), str(key))
+
+
+def unescape(text):
+    """The key back from a list, by the same rule alone."""
+    return re.sub(r"\\(\\|x([0-9a-f]{2}))",
+                  lambda m: chr(int(m[2], 16)) if m[2] else "\\", text)
+
+
 def line(key, payload):
-    return "%s\t%d\t%08x" % (key, len(payload), crc32c(payload))
+    return "%s\t%d\t%08x" % (escape(key), len(payload), crc32c(payload))
 
 
 # ---- the readers: lists of lines, in the order of the shards ----
@@ -184,7 +197,7 @@ def listed(*args):
                        stderr=subprocess.PIPE, timeout=120)
     if p.returncode:
         raise AssertionError("exit %d: %s" % (p.returncode, p.stderr.decode()))
-    return p.stdout.decode().splitlines()
+    return p.stdout.decode().split("\n")[:-1]
 
 
 def same(got, want, what):
@@ -299,6 +312,45 @@ def shard_shuffle_permutes_shards_and_keeps_each_in_order(data):
     same(sorted(shards, key=len), [want[i * (i + 2):(i + 1) * (i + 3)] for i in range(9)],
          "each shard whole and in order")
     same(sorted(listed(path, "--shuffle", "full")), sorted(want), "full")
+
+
+def write_safetensors(path, names):
+    header, body = {}, b""
+    for i, name in enumerate(names):
+        header[name] = {"dtype": "U8", "shape": [i + 1],
+                        "data_offsets": [len(body), len(body) + i + 1]}
+        body += bytes((i + k) & 255 for k in range(i + 1))
+    text = json.dumps(header).encode()
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + body)
+
+
+def write_tar(path, names):
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for i, name in enumerate(names):
+            member = tarfile.TarInfo(name + ".bin")
+            member.size = i
+            tar.addfile(member, io.BytesIO(bytes(i)))
+
+
+# Pairs that look alike when a backslash is not escaped, and long ones.
+ODD_KEYS = ["tab\there", "tab\\x09here", "tab\\\\x09here", "end\nof line", "back\\slash\\",
+            "\x7f\x01", "\u00e9\u20ac\u2028", "k" * 4095, "k" * 4096, "k" * 100000,
+            "\\" * 70000]
+
+
+@test
+def odd_and_long_keys_come_whole_and_can_be_had_back(data):
+    for ending, write, reader in ((".safetensors", write_safetensors, safetensors),
+                                  (".tar", write_tar, webdataset)):
+        path = os.path.join(data, "odd" + ending[1:])
+        os.makedirs(path, exist_ok=True)
+        write(os.path.join(path, "odd" + ending), ODD_KEYS)
+        got = listed(path)
+        same(got, reader(path), ending)
+        keys = [l.split("\t")[0] for l in got]
+        assert all(len(l.split("\t")) == 3 for l in got), "a tab that is not the list's"
+        assert [unescape(k) for k in keys] == ODD_KEYS, "a key that does not come back"
 
 
 @test

@@ -154,6 +154,9 @@ static void check_view(struct slc_stream *s, struct slc_dataset *ds,
 	ASSERT_EQ(v->len, si.len);
 	ASSERT_EQ(slc_stream_key(s, v, key, sizeof(key)), strlen(si.key));
 	ASSERT_STREQ(key, si.key);
+	/* Its length too where there is no room for it. */
+	ASSERT_EQ(slc_stream_key(s, v, key, 1), strlen(si.key));
+	ASSERT_STREQ(key, "");
 	if (packed)
 		return;
 	addr = read_span(ds, v->sample, &len);

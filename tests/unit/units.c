@@ -118,6 +118,30 @@ TEST(rates_are_written_in_both_units)
 	EXPECT_STREQ(slc_short_rate(b, sizeof(b), 999.9e6), "1.00 GB/s");
 }
 
+TEST(every_byte_is_escaped_to_a_text_of_its_own)
+{
+	char all[256][5] = { "" };
+
+	for (int i = 0; i < 256; i++) {
+		size_t n = slc_escape_byte(all[i], (unsigned char)i);
+
+		ASSERT_GE(n, 1u);
+		ASSERT_LE(n, 4u);
+		ASSERT_EQ(all[i][n], '\0');
+		/* None begins another: what is joined can be taken apart. */
+		for (int j = 0; j < i; j++)
+			ASSERT_NE(strncmp(all[i], all[j],
+					  strlen(all[j]) < n ? strlen(all[j]) :
+							       n), 0);
+	}
+	EXPECT_STREQ(all['a'], "a");
+	EXPECT_STREQ(all['\\'], "\\\\");
+	EXPECT_STREQ(all['\t'], "\\x09");
+	EXPECT_STREQ(all[0], "\\x00");
+	EXPECT_STREQ(all[0x7f], "\\x7f");
+	EXPECT_STREQ(all[0xe9], "\xe9");
+}
+
 TEST(text_never_passes_its_buffer)
 {
 	char b[12];
