@@ -4,7 +4,7 @@
  *
  * Exit codes of every subcommand: 0 done; 1 something failed while running
  * (I/O, a checksum, a check of doctor); 2 the command line or the input is not
- * valid. Ctrl-C is 1.
+ * valid, and nothing was printed or written. Ctrl-C is 1.
  */
 #ifndef SLC_TOOLS_COMMANDS_H
 #define SLC_TOOLS_COMMANDS_H
@@ -42,8 +42,8 @@ int slc_cmd_open(char **paths, uint32_t npaths,
 
 /*
  * Prints "sluice: " and slc_last_error() as one line on stderr, and returns
- * the exit code for the -errno `err`: 2 when the input or the command line is
- * at fault, else 1.
+ * the exit code for the -errno `err` of opening: 2 when the input or the
+ * command line is at fault, else 1. What fails later is SLC_EXIT_FAILED.
  */
 int slc_cmd_fail(const struct slc_ctx *ctx, int err);
 

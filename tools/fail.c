@@ -23,25 +23,34 @@ static void put_line(const char *prefix, const char *text)
 	funlockfile(stderr);
 }
 
+/*
+ * 2 says to a script: nothing was printed or written, and trying again is in
+ * vain until the command line or the input is another. 1 says: it was begun
+ * and did not end well, or the machine had no room, memory or leave for it.
+ *
+ * So an errno decides only while a command opens what it was given; from the
+ * first sample on, whatever happens is 1 and the caller says so.
+ */
 static int exit_code(int err)
 {
 	switch (err) {
-	case -EINTR:
-		return SLC_EXIT_FAILED;
-	case -EBADMSG:
-	case -EINVAL:
+	/* A name: not there, not such a thing, not for this user. */
 	case -ENOENT:
 	case -EEXIST:
 	case -ENOTDIR:
 	case -EISDIR:
-	case -EACCES:
 	case -ELOOP:
 	case -ENAMETOOLONG:
-	case -ERANGE:
+	case -EACCES:
+	case -EROFS:
+	/* Bytes: malformed, too many, not those that the manifest is of. */
+	case -EBADMSG:
+	case -EFBIG:
 	case -EOVERFLOW:
-	case -E2BIG:
 	case -ESTALE:
-	case -EMSGSIZE:
+	/* A value, or values that do not go together. */
+	case -EINVAL:
+	case -EOPNOTSUPP:
 		return SLC_EXIT_INVALID;
 	default:
 		return SLC_EXIT_FAILED;

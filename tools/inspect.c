@@ -383,8 +383,11 @@ static int list_all(const struct options *o, struct slc_ctx *ctx,
 		err = list_shard(o, ctx, &ds->shards[i]);
 	if (err == -ENOMEM)
 		return slc_cmd_error(err, "no memory for a row");
-	if (err)
-		return slc_cmd_fail(ctx, err);
+	if (err) {
+		/* Rows may be out: it was good when it was opened. */
+		slc_cmd_fail(ctx, err);
+		return SLC_EXIT_FAILED;
+	}
 	return slc_cmd_flush();
 }
 

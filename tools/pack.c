@@ -140,6 +140,11 @@ static int pack(const struct options *o, struct slc_ctx *ctx,
 		slc_cmd_error(err, "stopped: nothing was written");
 		return SLC_EXIT_FAILED;
 	}
+	if (err == -ESTALE) {
+		/* Nobody's mistake: a file changed while it was read. */
+		slc_cmd_fail(ctx, err);
+		return SLC_EXIT_FAILED;
+	}
 	if (err)
 		return slc_cmd_fail(ctx, err);
 	print_result(o, &info, (uint64_t)slc_now_ns() - began);

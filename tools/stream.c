@@ -482,7 +482,7 @@ static int conclude(struct session *se, int err)
 	if (err) {
 		if (*r->error) /* else the list tells below */
 			slc_cmd_error(err, "%s", r->error);
-		code = err == -EMSGSIZE ? SLC_EXIT_INVALID : SLC_EXIT_FAILED;
+		code = SLC_EXIT_FAILED;
 	}
 	if (a->list && slc_list_flush(&se->list)) {
 		slc_cmd_error(se->list.err, "cannot write the list: %s",
@@ -537,11 +537,6 @@ static int run(struct session *se)
 	probe(se, 0);
 	begin = slc_now_s();
 	err = slc_stream_open(se->ds, &a->stream, &se->stream);
-	if (err == -EOPNOTSUPP) {
-		/* Of this dataset with these options: as wrong as a typo. */
-		slc_cmd_fail(se->ctx, err);
-		return SLC_EXIT_INVALID;
-	}
 	if (err)
 		return slc_cmd_fail(se->ctx, err);
 	se->report.open_seconds += slc_now_s() - begin;

@@ -107,6 +107,26 @@ test_shared_samples_that_are_valid_are_listed() {
 	done <"$tmp/names"
 }
 
+test_a_row_that_cannot_be_read_any_more_is_exit_1() {
+	echo hello >"$tmp/a.x"
+	tar -C "$tmp" --format=ustar -cf "$tmp/t.tar" a.x
+	mkfifo "$tmp/fifo"
+	# Inspect of two files: the second is cut when the first is being printed.
+	for i in $(seq 1 3000); do echo "$i" >"$tmp/$i.y"; done
+	(cd "$tmp" && tar --format=ustar -cf long.tar ./*.y) || die "tar failed"
+	"$SLUICE" inspect "$tmp/long.tar" "$tmp/t.tar" >"$tmp/fifo" 2>"$tmp/err" &
+	pid=$!
+	exec 3<"$tmp/fifo"
+	head -c 1 <&3 >/dev/null
+	truncate -s 0 "$tmp/t.tar"
+	cat <&3 >"$tmp/out"
+	rc=0
+	wait $pid || rc=$?
+	ran="inspect of a file that is cut"
+	want_rc 1
+	want_err 't.tar'
+}
+
 test_a_full_stdout_is_an_error() {
 	needs_python
 	[ -e /dev/full ] || skip "no /dev/full"

@@ -149,6 +149,33 @@ test_a_flipped_byte_is_exit_1_and_names_the_sample() {
 	[ "$(wc -l <"$tmp/out")" = 42 ] || die "not the 42 good samples"
 }
 
+# A tar sample does not come in parts, so that one is too large for the window.
+test_a_sample_too_large_in_mid_list_is_exit_1_behind_the_good_ones() {
+	head -c 100 /dev/urandom >"$tmp/a.x"
+	head -c 9000000 /dev/urandom >"$tmp/b.x"
+	tar -C "$tmp" --format=ustar -cf "$tmp/t.tar" a.x b.x
+	run "$SLUICE" stream "$tmp/t.tar" --memory 8M --list
+	want_rc 1
+	want_out "^a	100	"
+	[ "$(wc -l <"$tmp/out")" = 1 ] || die "not the one good sample"
+	want_err_lines 1
+	want_err 't.tar: sample 1 has .* bytes.*give a memory of '
+	# By the phase, not by the place: the first one is no other case.
+	tar -C "$tmp" --format=ustar -cf "$tmp/t.tar" b.x a.x
+	run "$SLUICE" stream "$tmp/t.tar" --memory 8M --list
+	want_rc 1
+	want_empty out
+}
+
+test_what_this_dataset_cannot_do_is_exit_2() {
+	head -c 100 /dev/urandom >"$tmp/a.x"
+	tar -C "$tmp" --format=ustar -czf "$tmp/t.tar.gz" a.x
+	run "$SLUICE" stream "$tmp/t.tar.gz" --shuffle full --list
+	want_rc 2
+	want_empty out
+	want_err 'use shuffle shard'
+}
+
 # Reading is slow enough to be stopped: one small read at a time.
 test_ctrl_c_prints_a_token_that_goes_on_and_leaves_no_child() {
 	raw 50000000
