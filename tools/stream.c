@@ -16,6 +16,7 @@
 #include "probe.h"
 #include "progress.h"
 #include "report.h"
+#include "stream/token.h"
 #include "units.h"
 
 #define VIEWS 256
@@ -78,6 +79,7 @@ struct args {
 	const char **paths;
 	uint32_t npaths;
 	uint64_t limit; /* UINT64_MAX: none */
+	uint32_t said;	/* SLC_SAID_*: options of the order that were given */
 	bool list, json, probe;
 };
 
@@ -139,6 +141,19 @@ static void set_tail(struct argp_state *state, struct args *a, uint32_t tail)
 		argp_error(state,
 			   "--drop-last and --pad contradict each other");
 	a->stream.tail = tail;
+	a->said |= SLC_SAID_TAIL;
+}
+
+/* The stream sees a 0 that was asked for as nothing asked: it is held against
+ * the token here. */
+static void check_resume(struct argp_state *state, const struct args *a)
+{
+	struct slc_token token;
+	char why[300];
+
+	if (slc_token_read(a->stream.resume, &token, why, sizeof(why)) ||
+	    slc_token_agree(&token, &a->stream, a->said, why, sizeof(why)))
+		argp_error(state, "--resume: %s", why);
 }
 
 /* The options of the order. */
@@ -150,12 +165,15 @@ static error_t parse_order(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case OPT_SHUFFLE:
 		s->shuffle = want_shuffle(state, arg);
+		a->said |= SLC_SAID_SHUFFLE;
 		return 0;
 	case OPT_SEED:
 		s->seed = want_u64(state, "seed", arg, UINT64_MAX);
+		a->said |= SLC_SAID_SEED;
 		return 0;
 	case OPT_EPOCH:
 		s->epoch = want_u64(state, "epoch", arg, UINT64_MAX);
+		a->said |= SLC_SAID_EPOCH;
 		return 0;
 	case OPT_RANK:
 		s->rank = (uint32_t)want_u64(state, "rank", arg, UINT32_MAX);
@@ -250,6 +268,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		if (a->list && (a->stream.flags & SLC_STREAM_NOCRC))
 			argp_error(state,
 				   "--list prints checksums, --no-crc has none");
+		if (a->stream.resume)
+			check_resume(state, a);
 		return 0;
 	}
 	if (parse_order(key, arg, state) == ARGP_ERR_UNKNOWN)

@@ -151,7 +151,9 @@ struct slc_stream_attr {
 	int32_t node;		/* of the region */
 	uint32_t max_io;	/* largest single read; 0: 1 MiB */
 	const char *resume;	/* token or NULL; seed, epoch, shuffle and tail
-				 * then come from it; read during the call */
+				 * then come from it, and a batch of 0: set to
+				 * another value than its own, other than 0,
+				 * they are -EINVAL. Read during the call */
 	const char *engine;	/* as in slc_queue_attr */
 };
 

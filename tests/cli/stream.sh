@@ -108,6 +108,32 @@ test_a_limit_and_its_token_give_the_rest_on_other_ranks() {
 	want_same "$tmp/want" "$tmp/all"
 }
 
+test_options_that_contradict_the_token_are_exit_2_and_equal_ones_are_fine() {
+	raw 10000
+	stream --record 100 --shuffle full --seed 5 --epoch 3 --drop-last --limit 10 --json
+	token=$(field resume "$tmp/out")
+	stream --record 100 --resume "$token" --list
+	want_rc 0
+	cp "$tmp/out" "$tmp/want"
+	stream --record 100 --resume "$token" --shuffle full --seed 5 --epoch 3 --drop-last --list
+	want_rc 0
+	want_same "$tmp/want" "$tmp/out"
+	while read -r option held asked; do
+		stream --record 100 --resume "$token" $option --list
+		want_rc 2
+		want_empty out
+		want_err "resume token holds $held and $asked was asked for"
+	done <<-END
+		--shuffle=none shuffle.full none
+		--shuffle=shard shuffle.full shard
+		--seed=0 seed.5 0
+		--seed=6 seed.5 6
+		--epoch=0 epoch.3 0
+		--epoch=4 epoch.3 4
+		--pad tail.drop pad
+	END
+}
+
 test_the_same_seed_is_the_same_order_and_another_epoch_is_not() {
 	raw 50000
 	stream --record 100 --shuffle full --seed 5 --list

@@ -307,6 +307,40 @@ TEST_F(stream, a_token_goes_on_with_the_rest_on_any_world_size)
 	}
 }
 
+TEST_F(stream, an_attr_that_contradicts_its_token_is_einval)
+{
+	struct slc_stream_attr a = attr_of(SLC_SHUFFLE_SHARD), b;
+	char token[SLC_TOKEN_MAX];
+	struct slc_stream *s;
+
+	a.epoch = 7;
+	a.tail = SLC_TAIL_DROP;
+	ASSERT_EQ(slc_stream_open(self->ds, &a, &s), 0);
+	ASSERT_EQ(slc_stream_token(s, token, sizeof(token)), 0);
+	slc_stream_close(s);
+	a.resume = token;
+	for (int i = 0; i < 6; i++) {
+		b = a;
+		if (i == 1)
+			b.seed = b.epoch = b.shuffle = b.tail = 0;
+		else if (i == 2)
+			b.seed = 43;
+		else if (i == 3)
+			b.epoch = 8;
+		else if (i == 4)
+			b.shuffle = SLC_SHUFFLE_FULL;
+		else if (i == 5)
+			b.tail = SLC_TAIL_PAD;
+		s = NULL;
+		ASSERT_EQ(slc_stream_open(self->ds, &b, &s),
+			  i < 2 ? 0 : -EINVAL);
+		if (i == 2)
+			EXPECT_HAS(slc_last_error(self->ctx),
+				   "holds seed 42 and 43 was asked for");
+		slc_stream_close(s);
+	}
+}
+
 TEST_F(stream, little_memory_and_small_reads_give_the_same)
 {
 	struct slc_stream_attr a = attr_of(variant->packed ? 1 : 2);

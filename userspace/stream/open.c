@@ -101,6 +101,14 @@ static bool packed_codec(const struct slc_dataset *ds)
 	return false;
 }
 
+/* A field of 0 is one that nobody set. */
+static uint32_t said(const struct slc_stream_attr *a)
+{
+	return (a->shuffle ? SLC_SAID_SHUFFLE : 0) |
+	       (a->tail ? SLC_SAID_TAIL : 0) | (a->seed ? SLC_SAID_SEED : 0) |
+	       (a->epoch ? SLC_SAID_EPOCH : 0);
+}
+
 /* Takes order and place from the token. */
 static int resume(struct slc_stream *s, struct slc_token *t)
 {
@@ -117,6 +125,9 @@ static int resume(struct slc_stream *s, struct slc_token *t)
 				(unsigned long long)t->fingerprint,
 				(unsigned long long)s->ds->nsamples,
 				(unsigned long long)s->ds->fingerprint);
+	err = slc_token_agree(t, a, said(a), why, sizeof(why));
+	if (err)
+		return slc_fail(s->ctx, err, "%s", why);
 	a->shuffle = t->shuffle;
 	a->tail = t->tail;
 	a->seed = t->seed;

@@ -2,6 +2,7 @@
 #include "stream/token.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -144,7 +145,7 @@ int slc_token_read(const char *text, struct slc_token *out, char *why,
 			      SLC_TOKEN_VERSION);
 	if (len != TEXT || text[head + 2 * BODY] != '.')
 		return refuse(why, n,
-			      "the resume token has %zu characters where %zu belong: it was cut or changed",
+			      "the resume token has %zu characters where %zu belong: it was cut or changed, copy all of it",
 			      len, TEXT);
 	if (!unhex(text + head, body, BODY) ||
 	    !unhex(text + head + 2 * BODY + 1, sum, 4))
@@ -160,5 +161,42 @@ int slc_token_read(const char *text, struct slc_token *out, char *why,
 		return refuse(why, n,
 			      "the fields of the resume token contradict each other: it was not written by sluice");
 	*out = t;
+	return 0;
+}
+
+static int differs(char *why, size_t n, const char *what, const char *held,
+		   const char *asked)
+{
+	return refuse(why, n,
+		      "the resume token holds %s %s and %s was asked for: leave it out to go on with the token's, or start without the token",
+		      what, held, asked);
+}
+
+static int numbers(char *why, size_t n, const char *what, uint64_t held,
+		   uint64_t asked)
+{
+	char h[24], a[24];
+
+	snprintf(h, sizeof(h), "%" PRIu64, held);
+	snprintf(a, sizeof(a), "%" PRIu64, asked);
+	return differs(why, n, what, h, a);
+}
+
+int slc_token_agree(const struct slc_token *t, const struct slc_stream_attr *a,
+		    uint32_t said, char *why, size_t n)
+{
+	static const char *const shuffles[] = { "none", "shard", "full" };
+	static const char *const tails[] = { "uneven", "drop", "pad" };
+
+	if ((said & SLC_SAID_SHUFFLE) && a->shuffle != t->shuffle)
+		return differs(why, n, "shuffle", shuffles[t->shuffle],
+			       shuffles[a->shuffle]);
+	if ((said & SLC_SAID_TAIL) && a->tail != t->tail)
+		return differs(why, n, "tail", tails[t->tail],
+			       tails[a->tail]);
+	if ((said & SLC_SAID_SEED) && a->seed != t->seed)
+		return numbers(why, n, "seed", t->seed, a->seed);
+	if ((said & SLC_SAID_EPOCH) && a->epoch != t->epoch)
+		return numbers(why, n, "epoch", t->epoch, a->epoch);
 	return 0;
 }

@@ -33,4 +33,18 @@ int slc_token_write(const struct slc_token *token, char *buf, size_t n);
 int slc_token_read(const char *text, struct slc_token *out, char *why,
 		   size_t n);
 
+/* What a caller said of the order, beside the token that holds it. */
+#define SLC_SAID_SHUFFLE (1u << 0)
+#define SLC_SAID_TAIL (1u << 1)
+#define SLC_SAID_SEED (1u << 2)
+#define SLC_SAID_EPOCH (1u << 3)
+
+/*
+ * Whether the fields of `attr` that were said are those of the token: 0, or
+ * -EINVAL with a sentence in `why` (n bytes).
+ */
+int slc_token_agree(const struct slc_token *token,
+		    const struct slc_stream_attr *attr, uint32_t said,
+		    char *why, size_t n);
+
 #endif
