@@ -8,8 +8,12 @@
 #include "base/clock.h"
 #include "numbers.h"
 
+#include "base/ctx.h"
+#include "queue/queue.h"
+
 #define SHARDS_MAX 256u /* that are read */
 #define DEPTH_MAX 128u
+#define DEPTH_MIN 8u /* of the queue; below it pins no less */
 #define PAGE 4096u
 /* More buffers than this are slower: the limit is to be the best there is. */
 #define FLY_BYTES (8u << 20)
@@ -64,42 +68,71 @@ static int open_files(struct run *r)
 	return 0;
 }
 
-static int set_up(struct run *r)
+static int open_queue(struct run *r, uint64_t *room)
+{
+	const struct slc_probe *p = r->p;
+	struct slc_queue_attr qa = { .size = sizeof(qa), .node = p->node,
+				     .engine = p->engine, .depth = DEPTH_MAX };
+
+	qa.max_io = p->access < 1u << 20 ? (uint32_t)(r->slot) : 1u << 20;
+	while (qa.depth > DEPTH_MIN &&
+	       slc_queue_own_bytes(qa.depth) + r->slot > p->memory)
+		qa.depth /= 2;
+	*room = slc_queue_own_bytes(qa.depth);
+	if (*room + r->slot > p->memory)
+		return slc_fail(p->ctx, -EINVAL,
+				"reads of %llu bytes do not fit in the memory of %llu: give more memory",
+				(unsigned long long)p->access,
+				(unsigned long long)p->memory);
+	*room = p->memory - *room;
+	return slc_queue_open(p->ctx, &qa, &r->queue);
+}
+
+static int alloc_region(struct run *r, uint64_t room)
 {
 	const struct slc_probe *p = r->p;
 	struct slc_region_attr ra = { .size = sizeof(ra), .node = p->node,
 				      .page_size = p->page_size,
 				      .name = "probe" };
-	struct slc_queue_attr qa = { .size = sizeof(qa), .node = p->node,
-				     .engine = p->engine };
-	struct slc_queue_info qi = { .size = sizeof(qi) };
-	uint64_t page, room;
-	int err;
+	uint64_t page = p->page_size ? p->page_size : 2u << 20;
 
-	/* The pages around an unaligned read are read with it. */
-	r->slot = (p->access + PAGE - 1) / PAGE * PAGE;
-	if (p->access % PAGE)
-		r->slot += PAGE;
-	qa.max_io = p->access < 1u << 20 ? (uint32_t)(r->slot) : 1u << 20;
-	qa.depth = DEPTH_MAX;
-	err = slc_queue_open(p->ctx, &qa, &r->queue);
-	if (!err)
-		err = slc_queue_query(r->queue, &qi);
-	if (err)
-		return err;
-	room = p->memory > qi.own_bytes ? p->memory - qi.own_bytes : 0;
+	if (room < page)
+		ra.page_size = page = PAGE;
+	room = room / page * page;
 	r->depth = (uint32_t)(FLY_BYTES / p->access);
 	r->depth = r->depth < 4 ? 4 : r->depth;
 	r->depth = r->depth > DEPTH_MAX ? DEPTH_MAX : r->depth;
 	while (r->depth > 1 && r->depth * r->slot > room)
 		r->depth /= 2;
-	page = p->page_size ? p->page_size : 2u << 20;
-	if (room < page)
-		ra.page_size = page = PAGE;
 	ra.len = (r->depth * r->slot + page - 1) / page * page;
-	err = slc_region_alloc(p->ctx, &ra, &r->region);
+	return slc_region_alloc(p->ctx, &ra, &r->region);
+}
+
+static int set_up(struct run *r, uint64_t *pinned)
+{
+	struct slc_region_info ri = { .size = sizeof(ri) };
+	struct slc_queue_info qi = { .size = sizeof(qi) };
+	uint64_t room;
+	int err;
+
+	/* The pages around an unaligned read are read with it. */
+	r->slot = (r->p->access + PAGE - 1) / PAGE * PAGE;
+	if (r->p->access % PAGE)
+		r->slot += PAGE;
+	err = open_queue(r, &room);
 	if (!err)
-		err = slc_queue_attach_region(r->queue, r->region);
+		err = alloc_region(r, room);
+	if (!err)
+		err = slc_queue_query(r->queue, &qi);
+	if (!err)
+		err = slc_region_query(r->region, &ri);
+	if (err)
+		return err;
+	if (ri.pin_kind != SLC_PIN_NONE)
+		qi.own_bytes += ri.len;
+	if (qi.own_bytes > *pinned)
+		*pinned = qi.own_bytes;
+	err = slc_queue_attach_region(r->queue, r->region);
 	return err ? err : open_files(r);
 }
 
@@ -202,7 +235,8 @@ static int measure(struct run *r, double *rate)
 	return err;
 }
 
-int slc_probe_run(const struct slc_probe *p, unsigned int begin, double *rate)
+int slc_probe_run(const struct slc_probe *p, unsigned int begin, double *rate,
+		  uint64_t *pinned)
 {
 	struct run *r = calloc(1, sizeof(*r));
 	int err;
@@ -211,7 +245,7 @@ int slc_probe_run(const struct slc_probe *p, unsigned int begin, double *rate)
 		return -ENOMEM;
 	r->p = p;
 	r->state = begin;
-	err = set_up(r);
+	err = set_up(r, pinned);
 	*rate = 0;
 	if (!err && r->nfiles) {
 		r->at = r->ends[r->nfiles - 1] / 16 * begin;

@@ -18,7 +18,7 @@ struct slc_probe {
 	bool buffered;	   /* through the page cache, as the stream will */
 	uint64_t access;   /* bytes of one read */
 	uint64_t stride;   /* from one read to the next; >= access */
-	uint64_t memory;   /* pinned at most */
+	uint64_t memory;   /* pinned at most, the queue's own included */
 	uint64_t page_size;
 	int32_t node;
 	const char *engine;
@@ -27,10 +27,11 @@ struct slc_probe {
 
 /*
  * Reads for 0.3 s, or 512 MiB if that comes first, from chunk `begin` of 16 on
- * (0: the start of the data). *rate is bytes a second. 0 or -errno with
+ * (0: the start of the data). *rate is bytes a second; *pinned is raised to the
+ * bytes that were pinned meanwhile, when those are more. 0 or -errno with
  * slc_last_error().
  */
 int slc_probe_run(const struct slc_probe *probe, unsigned int begin,
-		  double *rate);
+		  double *rate, uint64_t *pinned);
 
 #endif

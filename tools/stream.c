@@ -313,6 +313,8 @@ struct session {
 	struct slc_progress progress;
 	struct slc_report report;
 	struct slc_probe probe;
+	char no_limit[512]; /* why a probe failed */
+	uint64_t pinned; /* by a probe, at most */
 	double limits;	/* the sum of the probes */
 	int nlimits;
 };
@@ -398,9 +400,10 @@ static void probe(struct session *se, unsigned int begin)
 
 	if (!se->args->probe || stop || !se->probe.access)
 		return;
-	if (slc_probe_run(&se->probe, begin, &rate)) {
-		slc_cmd_warn("the limit could not be measured: %s",
-			     slc_last_error(se->ctx));
+	if (slc_probe_run(&se->probe, begin, &rate, &se->pinned)) {
+		/* Told at the end: the stream may fail of the same. */
+		snprintf(se->no_limit, sizeof(se->no_limit), "%s",
+			 slc_last_error(se->ctx));
 		return;
 	}
 	se->limits += rate;
@@ -436,6 +439,10 @@ static void plan_probe(struct session *se)
 	}
 	if (p->stride < p->access)
 		p->stride = p->access;
+	/* As the stream does, of whose memory no read takes more. */
+	if (p->access > s->memory / 8)
+		p->access = s->memory / 8 < 4096 ? 4096 :
+			    s->memory / 8 / 4096 * 4096;
 	if (p->random && p->access > 4096)
 		p->access = p->stride = (p->access + 4095) / 4096 * 4096;
 }
@@ -509,6 +516,11 @@ static int conclude(struct session *se, int err)
 			      strerror(-se->list.err));
 		code = SLC_EXIT_FAILED;
 	}
+	if (*se->no_limit && !err)
+		slc_cmd_warn("the limit could not be measured: %s",
+			     se->no_limit);
+	if (r->stats.max_pinned_bytes < se->pinned)
+		r->stats.max_pinned_bytes = se->pinned;
 	if (se->nlimits)
 		r->limit = se->limits / se->nlimits;
 	if (a->json && slc_report_json(r, a->list ? stderr : stdout))

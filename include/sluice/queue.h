@@ -132,7 +132,8 @@ struct slc_queue_info {
 	const char *reason;	 /* why not uring; "". Life: the queue */
 	uint32_t depth, moves, max_io;
 	uint32_t features;	 /* SLC_QUEUE_HAS_* that are in use */
-	uint64_t own_bytes;	 /* pinned by the queue itself (bounce) */
+	uint64_t own_bytes;	 /* pinned by the queue itself (bounce);
+				  * 0 when the machine refused to pin */
 };
 #define SLC_QUEUE_HAS_DEFER_TASKRUN (1u << 0)
 #define SLC_QUEUE_HAS_FIXED_FILES (1u << 1)

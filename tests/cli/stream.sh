@@ -236,6 +236,91 @@ test_a_reader_that_leaves_is_no_endless_run() {
 	want_out '^0	10	'
 }
 
+# Runs a command; $most is the most that the kernel ever saw it pin, in bytes.
+watch_pins() {
+	ran=$*
+	"$@" >"$tmp/out" 2>"$tmp/err" </dev/null &
+	pid=$!
+	most=0
+	looks=0
+	while :; do
+		locked=
+		huge=0
+		while read -r name value _; do
+			case $name in
+			VmLck:) locked=$value ;;
+			HugetlbPages:) huge=$value ;;
+			esac
+		done 2>/dev/null <"/proc/$pid/status" || break
+		[ -n "$locked" ] || break # it has ended
+		looks=$((looks + 1))
+		[ $((locked + huge)) -le $most ] || most=$((locked + huge))
+	done
+	rc=0
+	wait $pid || rc=$?
+	most=$((most * 1024))
+	echo "$looks looks, at most $most: $ran"
+}
+
+test_the_kernel_never_sees_more_pinned_than_allowed_and_json_says_how_much() {
+	raw 60000000
+	while read -r memory words; do
+		watch_pins "$SLUICE" stream "$tmp/a.bin" --format raw --json --memory "$memory" $words
+		want_rc 0
+		[ $looks -ge 20 ] || die "only $looks looks"
+		pinned=$(field max_pinned_bytes "$tmp/out")
+		allowed=$(($(echo "$memory" | sed 's/K/*1024/; s/M/*1048576/')))
+		[ "$most" -le $allowed ] || die "$most pinned of $allowed allowed"
+		[ "$most" = "$pinned" ] || die "$most pinned, $pinned told"
+		[ "$(field limit_bytes_per_second "$tmp/out")" != null ] || die "no limit"
+	done <<-END
+		64M --record 1000
+		5M --record 300000 --shuffle full
+		3M --record 5000 --shuffle full
+		2300K --record 60000
+		1M --record 2000 --depth 1
+		300K --record 2000 --depth 8
+		5M --record 300000 --shuffle full --page-size 4K
+	END
+	# The probe's own when that is more: of little data little is pinned.
+	raw 4000
+	watch_pins "$SLUICE" stream "$tmp/a.bin" --format raw --json --record 4000
+	want_rc 0
+	[ "$most" = "$(field max_pinned_bytes "$tmp/out")" ] || die "$most pinned, $(field max_pinned_bytes "$tmp/out") told"
+}
+
+test_too_little_memory_is_exit_2_with_what_is_enough() {
+	raw 60000
+	for words in "--memory 1" "--memory 2M" "--memory 200K --depth 8"; do
+		run "$SLUICE" stream "$tmp/a.bin" --format raw --record 100 $words
+		want_rc 2
+		want_empty out
+		want_err_lines 1
+		want_err 'give at least [0-9]+'
+	done
+	run "$SLUICE" stream "$tmp/a.bin" --format raw --record 100 --memory 2M
+	run "$SLUICE" stream "$tmp/a.bin" --format raw --record 100 \
+		--memory "$(sed -n 's/.*at least \([0-9]*\).*/\1/p' "$tmp/err")"
+	want_rc 0
+}
+
+test_what_the_machine_does_not_pin_is_not_told_as_pinned() {
+	raw 4000000
+	# Root may pin whatever the limit says: as somebody else.
+	set --
+	if [ "$(id -u)" = 0 ]; then
+		command -v setpriv >/dev/null || skip "no setpriv to leave root with"
+		set -- setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all --inh-caps=-all
+		chmod -R a+rX "$top"
+		"$@" test -x "$SLUICE" || skip "nobody else may run $SLUICE"
+	fi
+	watch_pins sh -c 'ulimit -l 0; exec "$@"' sh "$@" "$SLUICE" stream "$tmp/a.bin" --format raw \
+		--record 1000 --page-size 4K --depth 8 --json --no-limit-probe
+	want_rc 0
+	[ "$most" = "$(field max_pinned_bytes "$tmp/out")" ] || { show && die "$most pinned"; }
+	[ "$most" = 0 ] || die "$most pinned with a limit of 0"
+}
+
 test_less_memory_is_kept_to() {
 	raw 30000000
 	stream --record 5000000 --memory 4M --json

@@ -135,18 +135,27 @@ static void free_tables(struct slc_queue *q)
 	free(q->ios);
 }
 
+static uint32_t bounce_units(uint32_t depth)
+{
+	return depth < 8 ? 8 :
+	       depth < SLC_BOUNCE_UNITS ? depth : SLC_BOUNCE_UNITS;
+}
+
+uint64_t slc_queue_own_bytes(uint32_t depth)
+{
+	return (uint64_t)bounce_units(depth ? depth : DEPTH) * SLC_BOUNCE_UNIT;
+}
+
 static int alloc_bounce(struct slc_queue *q, int32_t node)
 {
-	uint32_t i, units = q->depth < 8 ? 8 : q->depth;
+	uint32_t i, units = bounce_units(q->depth);
 	struct slc_region_attr attr = { .size = sizeof(attr),
 					.node = node,
 					.threads = 1,
 					.name = "sluice-bounce" };
 	int err;
 
-	if (units > SLC_BOUNCE_UNITS)
-		units = SLC_BOUNCE_UNITS;
-	attr.len = (uint64_t)units * SLC_BOUNCE_UNIT;
+	attr.len = slc_queue_own_bytes(q->depth);
 	attr.page_size = units == SLC_BOUNCE_UNITS ? 0 : PAGE;
 	err = slc_region_alloc(q->ctx, &attr, &q->bounce);
 	if (err)
@@ -272,6 +281,7 @@ int slc_queue_open(struct slc_ctx *ctx, const struct slc_queue_attr *attr,
 
 int slc_queue_query(const struct slc_queue *q, struct slc_queue_info *info)
 {
+	struct slc_region_info bounce = { .size = sizeof(bounce) };
 	struct slc_queue_info full = {
 		.engine = q->att.ops->name,
 		.reason = q->reason,
@@ -279,9 +289,11 @@ int slc_queue_query(const struct slc_queue *q, struct slc_queue_info *info)
 		.moves = q->moves,
 		.max_io = q->max_io,
 		.features = q->att.caps.features,
-		.own_bytes = slc_region_len(q->bounce),
 	};
 
+	slc_region_query(q->bounce, &bounce);
+	if (bounce.pin_kind != SLC_PIN_NONE)
+		full.own_bytes = bounce.len;
 	if (info->size < sizeof(info->size))
 		return slc_fail(q->ctx, -EINVAL,
 				"slc_queue_info.size is %zu: set it to sizeof(struct slc_queue_info)",

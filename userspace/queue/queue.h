@@ -80,6 +80,9 @@ struct slc_queue {
 	uint64_t bounce_free[SLC_BOUNCE_UNITS / 64];
 };
 
+/* What a queue of this depth (0: the default) pins for itself, at most. */
+uint64_t slc_queue_own_bytes(uint32_t depth);
+
 /* ---- flight.c: from moves to I/Os and back ---- */
 
 /* Starts what fits. */

@@ -7,6 +7,7 @@
 
 #include "base/checked.h"
 #include "base/ctx.h"
+#include "queue/queue.h"
 #include "stream/stream.h"
 #include "stream/token.h"
 
@@ -181,7 +182,23 @@ static int init_deal(struct slc_stream *s, const struct slc_token *t)
 	return 0;
 }
 
-static int open_queue(struct slc_stream *s, uint64_t *own)
+/* Asked before anything is pinned: more than `memory` never is. */
+static int check_memory(const struct slc_stream *s, uint32_t depth)
+{
+	uint64_t memory = s->attr.memory, own = slc_queue_own_bytes(depth);
+
+	if (memory >= own + MEMORY_MIN)
+		return 0;
+	return slc_fail(s->ctx, -EINVAL,
+			"memory of %llu bytes is too little: the queue pins %llu at depth %u, and the window needs %u: give at least %llu%s",
+			(unsigned long long)memory, (unsigned long long)own,
+			depth, MEMORY_MIN,
+			(unsigned long long)(own + MEMORY_MIN),
+			own > slc_queue_own_bytes(1) ? ", or a smaller depth" :
+						       "");
+}
+
+static int open_queue(struct slc_stream *s)
 {
 	const struct slc_stream_attr *a = &s->attr;
 	struct slc_queue_info info = { .size = sizeof(info) };
@@ -192,8 +209,10 @@ static int open_queue(struct slc_stream *s, uint64_t *own)
 		.node = a->node,
 		.engine = a->engine,
 	};
-	int err;
+	int err = check_memory(s, qa.depth);
 
+	if (err)
+		return err;
 	if (io > a->memory / 8)
 		io = slc_align_down(a->memory / 8, SLC_SLOT_ALIGN);
 	if (io < SLC_SLOT_ALIGN)
@@ -207,7 +226,7 @@ static int open_queue(struct slc_stream *s, uint64_t *own)
 		return err;
 	s->depth = qa.depth;
 	s->merge_max = io;
-	*own = info.own_bytes;
+	s->stats.max_pinned_bytes = info.own_bytes;
 	return 0;
 }
 
@@ -228,7 +247,7 @@ static uint64_t useful(const struct slc_stream *s)
 }
 
 /* What the region came out as, for the stats. */
-static int note_memory(struct slc_stream *s, uint64_t own)
+static int note_memory(struct slc_stream *s)
 {
 	struct slc_stream_stats *st = &s->stats;
 	struct slc_region_info *m = &s->memory;
@@ -243,7 +262,6 @@ static int note_memory(struct slc_stream *s, uint64_t own)
 	st->page_kind = m->page_kind;
 	st->pin_kind = m->pin_kind;
 	st->memory_reason = m->reason;
-	st->max_pinned_bytes = own;
 	if (m->pin_kind != SLC_PIN_NONE)
 		st->max_pinned_bytes += st->window_bytes;
 	else if (s->attr.flags & SLC_STREAM_STRICT)
@@ -253,7 +271,7 @@ static int note_memory(struct slc_stream *s, uint64_t own)
 	return 0;
 }
 
-static int alloc_region(struct slc_stream *s, uint64_t own)
+static int alloc_region(struct slc_stream *s)
 {
 	struct slc_stream_attr *a = &s->attr;
 	struct slc_region_attr ra = {
@@ -262,14 +280,10 @@ static int alloc_region(struct slc_stream *s, uint64_t own)
 		.node = a->node,
 		.name = "stream",
 	};
-	uint64_t len, page = a->page_size;
+	uint64_t own = slc_queue_own_bytes(s->depth), len;
+	uint64_t page = a->page_size;
 	int err;
 
-	if (own > a->memory || a->memory - own < MEMORY_MIN)
-		return slc_fail(s->ctx, -EINVAL,
-				"memory of %llu bytes is too little: the queue pins %llu, and the window needs %u",
-				(unsigned long long)a->memory,
-				(unsigned long long)own, MEMORY_MIN);
 	len = a->memory - own;
 	if (len > useful(s))
 		len = useful(s);
@@ -291,7 +305,7 @@ static int alloc_region(struct slc_stream *s, uint64_t own)
 	err = slc_region_alloc(s->ctx, &ra, &s->region);
 	if (err)
 		return err;
-	err = note_memory(s, own);
+	err = note_memory(s);
 	if (err)
 		return err;
 	if (s->stats.window_bytes + own > a->memory)
@@ -408,7 +422,6 @@ static int open_files(struct slc_stream *s)
 static int build(struct slc_stream *s)
 {
 	struct slc_token token = { 0 };
-	uint64_t own = 0;
 	int err;
 
 	if (s->attr.resume) {
@@ -422,9 +435,9 @@ static int build(struct slc_stream *s)
 	if (!err)
 		err = init_deal(s, &token);
 	if (!err)
-		err = open_queue(s, &own);
+		err = open_queue(s);
 	if (!err)
-		err = alloc_region(s, own);
+		err = alloc_region(s);
 	if (!err)
 		err = divide(s);
 	if (!err)
