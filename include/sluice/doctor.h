@@ -46,7 +46,8 @@ struct slc_doctor_attr {
 };
 
 /*
- * Runs every check in a fixed order and calls `fn` for each. Takes about a
+ * Runs every check in a fixed order and calls `fn` for each. An attr of NULL is
+ * that of the defaults. Takes about a
  * tenth of a second: it opens a small io_uring, writes a 64 KiB unlinked
  * temporary file into a folder it is given, and measures CRC32C.
  *

@@ -122,7 +122,8 @@ struct slc_queue_attr {
 	uint32_t depth;	 /* I/Os in flight; 0: 128. At most 4096 */
 	uint32_t moves;	 /* accepted and not yet polled; 0: 2 x depth */
 	uint32_t max_io; /* bytes of the largest single I/O; 0: 1 MiB */
-	int32_t node;	 /* of the queue's own buffers */
+	int32_t node;	 /* of the queue's own buffers: a NUMA node, or
+			  * SLC_NODE_CALLER; 0 is node 0 */
 	const char *engine; /* "uring", "sync"; NULL: SLC_ENGINE, then best */
 };
 
@@ -141,6 +142,16 @@ struct slc_queue_info {
 #define SLC_QUEUE_HAS_SQPOLL (1u << 3)
 #define SLC_QUEUE_HAS_IOPOLL (1u << 4)
 
+/*
+ * Opens a queue that belongs to the calling thread; it keeps the context.
+ *
+ * @attr: NULL for the defaults, on node 0. Read during the call only.
+ * @out: for slc_queue_close().
+ *
+ * Returns 0; -EINVAL (attr, no such engine), -E2BIG, -ENOMEM, or what the engine
+ * that was asked for failed with. With no engine asked for, the next one is
+ * taken, and slc_queue_info.reason says why.
+ */
 int slc_queue_open(struct slc_ctx *ctx, const struct slc_queue_attr *attr,
 		   struct slc_queue **out);
 

@@ -33,7 +33,7 @@ struct slc_region_attr {
 	uint64_t flags;
 	uint64_t len;	    /* bytes; rounded up to whole pages */
 	uint64_t page_size; /* 4096, 2 MiB, 1 GiB; 0: 2 MiB if it can be had */
-	int32_t node;	    /* NUMA node, or SLC_NODE_CALLER */
+	int32_t node;	    /* NUMA node, or SLC_NODE_CALLER; 0 is node 0 */
 	uint32_t threads;   /* that touch the pages; 0: one per CPU of the node */
 	const char *name;   /* for logs and the memfd; may be NULL */
 };

@@ -8,7 +8,11 @@
  *  - slc_last_error() then says in one sentence what happened and what to do.
  *  - An attr struct begins with its own size, set by the caller to
  *    sizeof(attr); fields past what the library knows must be zero (-E2BIG).
- *    A zeroed attr with only `size` set asks for the defaults.
+ *    A zeroed attr with only `size` set asks for the defaults, and so does an
+ *    attr of NULL; but `node` 0 is node 0: the caller's is SLC_NODE_CALLER.
+ *  - A pointer must not be NULL unless its description says what NULL means.
+ *    The calls that open or allocate answer one that is missing with -EINVAL;
+ *    the others trust their caller. close and put take NULL for nothing.
  *  - Lengths and offsets are bytes in uint64_t; times are nanoseconds.
  */
 #ifndef SLUICE_SLUICE_H
@@ -25,7 +29,10 @@ extern "C" {
 #define SLC_VERSION_MINOR 1
 #define SLC_VERSION_PATCH 0
 
-/* A node number that means "the node of the CPU the caller runs on". */
+/*
+ * A node number that means "the node of the CPU the caller runs on". It is not
+ * 0, so that a zeroed attr asks for node 0: set `node` in every attr.
+ */
 #define SLC_NODE_CALLER (-1)
 
 /* No timeout: wait until something happens. */
@@ -75,7 +82,7 @@ struct slc_ctx_attr {
  * @attr: may be NULL for the defaults. Read during the call only.
  * @out: owned by the caller; slc_ctx_close() drops it.
  *
- * Returns 0, -ENOMEM, -EINVAL (flags), -E2BIG (attr newer than the library).
+ * Returns 0, -ENOMEM, -EINVAL (flags, no out), -E2BIG (attr newer than the library).
  * Any thread.
  */
 int slc_ctx_open(const struct slc_ctx_attr *attr, struct slc_ctx **out);

@@ -35,12 +35,13 @@ struct slc_dataset_attr {
  * Opens a dataset: a manifest made by slc_dataset_pack(), files, or folders
  * (every file below with a known format, in byte order of the path; a folder
  * with an MDS index.json is that MDS dataset). Reads headers and indexes, no
- * payload. Without a manifest the dataset is unverified.
+ * payload. Without a manifest the dataset is unverified. An attr of NULL is
+ * that of the defaults; it and the paths are read during the call only.
  *
  * Returns 0; -EBADMSG for malformed input: slc_last_error() is then
  * "FILE: FORMAT: offset N: what is wrong"; -ESTALE when a file is not the one
  * the manifest describes (size, mtime); -ENOENT, -EACCES, -EINVAL (not a
- * regular file, unknown format), -ENOMEM. Any thread.
+ * regular file, unknown format, no path), -ENOMEM. Any thread.
  */
 int slc_dataset_open(struct slc_ctx *ctx, const char *const *paths,
 		     uint32_t npaths, const struct slc_dataset_attr *attr,
@@ -148,7 +149,8 @@ struct slc_stream_attr {
 	uint32_t depth;		/* I/Os in flight; 0: chosen */
 	uint64_t memory;	/* pinned bytes at most, all told; 0: 256 MiB */
 	uint64_t page_size;	/* of the region, as in region.h */
-	int32_t node;		/* of the region */
+	int32_t node;		/* of the region and the queue: a NUMA node, or
+				 * SLC_NODE_CALLER; 0 is node 0 */
 	uint32_t max_io;	/* largest single read; 0: 1 MiB */
 	const char *resume;	/* token or NULL; seed, epoch, shuffle and tail
 				 * then come from it, and a batch of 0: set to
@@ -188,6 +190,19 @@ struct slc_member {
 	uint64_t len;
 };
 
+/*
+ * Opens a stream for the calling thread: allocates and pins its memory, and
+ * reads nothing yet. It keeps the dataset.
+ *
+ * @attr: NULL for the defaults, on node 0. Read during the call only.
+ * @out: for slc_stream_close().
+ *
+ * Returns 0; -EINVAL (attr, a token that is damaged, of another dataset or of
+ * another order than attr has, too little memory), -EOPNOTSUPP for what these
+ * shards cannot do (a full shuffle of compressed ones, Fortran order, STRICT
+ * where they must be inflated), -EPERM (STRICT without leave to pin), -ENOMEM,
+ * -E2BIG, and what slc_queue_open() and slc_region_alloc() return.
+ */
 int slc_stream_open(struct slc_dataset *ds, const struct slc_stream_attr *attr,
 		    struct slc_stream **out);
 void slc_stream_close(struct slc_stream *s);

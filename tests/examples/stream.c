@@ -64,7 +64,8 @@ int main(int argc, char **argv)
 	struct slc_stream_attr sa = { .size = sizeof(sa),
 				      .shuffle = SLC_SHUFFLE_FULL,
 				      .memory = 64u << 20,
-				      .node = SLC_NODE_CALLER };
+				      .node = SLC_NODE_CALLER /* 0 is node 0 */
+				    };
 	struct slc_ctx *ctx = NULL;
 	struct slc_dataset *ds = NULL;
 	struct slc_stream *s = NULL;

@@ -54,6 +54,13 @@ void slc_log(struct slc_ctx *ctx, enum slc_log_level level, const char *fmt,
 	errno = saved;
 }
 
+int slc_need(struct slc_ctx *ctx, const char *call, const char *name,
+	     const void *argument)
+{
+	return argument ? 0 : slc_fail(ctx, -EINVAL, "%s: %s is NULL", call,
+				       name);
+}
+
 int slc_attr_copy(struct slc_ctx *ctx, void *dst, size_t dst_size,
 		  const void *src, const char *what)
 {
@@ -83,7 +90,9 @@ int slc_ctx_open(const struct slc_ctx_attr *attr, struct slc_ctx **out)
 	struct slc_ctx *ctx;
 	int err;
 
-	err = slc_attr_copy(NULL, &a, sizeof(a), attr, "slc_ctx_attr");
+	err = slc_need(NULL, "slc_ctx_open", "out", out);
+	if (!err)
+		err = slc_attr_copy(NULL, &a, sizeof(a), attr, "slc_ctx_attr");
 	if (err)
 		return err;
 	if (a.flags)

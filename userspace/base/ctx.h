@@ -15,6 +15,13 @@ struct slc_ctx *slc_ctx_get(struct slc_ctx *ctx);
 int slc_fail(struct slc_ctx *ctx, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/*
+ * Whether an argument that `call` cannot do without is there: 0, or -EINVAL with
+ * the sentence that its `name` is NULL.
+ */
+int slc_need(struct slc_ctx *ctx, const char *call, const char *name,
+	     const void *argument);
+
 /* Sends one message to the log hook, if there is one. Keeps errno. */
 void slc_log(struct slc_ctx *ctx, enum slc_log_level level, const char *fmt,
 	     ...) __attribute__((format(printf, 3, 4)));

@@ -91,13 +91,17 @@ int slc_doctor_run_at(struct slc_ctx *ctx, const struct slc_doctor_attr *attr,
 	struct slc_doctor_attr a;
 	int failed = 0, err;
 
-	err = slc_attr_copy(ctx, &a, sizeof(a), attr, "slc_doctor_attr");
+	err = slc_need(ctx, "slc_doctor_run", "ctx", ctx);
+	if (!err && !fn)
+		err = slc_fail(ctx, -EINVAL, "slc_doctor_run: fn is NULL");
+	if (!err)
+		err = slc_attr_copy(ctx, &a, sizeof(a), attr,
+				    "slc_doctor_attr");
 	if (err)
 		return err;
-	if (a.flags || !fn)
-		return slc_fail(ctx, -EINVAL, "slc_doctor_run: %s",
-				fn ? "slc_doctor_attr.flags must be 0" :
-				     "it needs a callback");
+	if (a.flags)
+		return slc_fail(ctx, -EINVAL,
+				"slc_doctor_run: slc_doctor_attr.flags must be 0");
 	p.path = a.path ? a.path : ".";
 	err = look(&p);
 	if (err)

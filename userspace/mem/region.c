@@ -63,9 +63,12 @@ static int region_alloc(struct slc_ctx *ctx, const struct slc_region_attr *attr,
 	struct slc_region *r;
 	int err;
 
-	if (!ctx)
-		return slc_fail(NULL, -EINVAL, "a region needs a context");
-	err = slc_attr_copy(ctx, &a, sizeof(a), attr, "slc_region_attr");
+	err = slc_need(ctx, "slc_region_alloc", "ctx", ctx);
+	if (!err)
+		err = slc_need(ctx, "slc_region_alloc", "out", out);
+	if (!err)
+		err = slc_attr_copy(ctx, &a, sizeof(a), attr,
+				    "slc_region_attr");
 	if (!err)
 		err = check_attr(ctx, &a);
 	if (err)

@@ -220,9 +220,15 @@ static int open_file(struct slc_ctx *ctx, const char *path, uint32_t flags,
 		     struct slc_file **out)
 {
 	struct slc_file *file;
-	int err;
+	int err = slc_need(ctx, "slc_file_open", "ctx", ctx);
 
-	if (!path || (flags & ~FILE_FLAGS) ||
+	if (!err)
+		err = slc_need(ctx, "slc_file_open", "path", path);
+	if (!err)
+		err = slc_need(ctx, "slc_file_open", "out", out);
+	if (err)
+		return err;
+	if ((flags & ~FILE_FLAGS) ||
 	    !(flags & (SLC_FILE_READ | SLC_FILE_WRITE)) ||
 	    ((flags & SLC_FILE_CREATE) && !(flags & SLC_FILE_WRITE)))
 		return slc_fail(ctx, -EINVAL,
@@ -259,8 +265,7 @@ static int open_file(struct slc_ctx *ctx, const char *path, uint32_t flags,
 	err = find_direct(file);
 	if (err)
 		goto close_fd;
-	if (ctx)
-		slc_ctx_get(ctx);
+	slc_ctx_get(ctx);
 	*out = file;
 	return 0;
 

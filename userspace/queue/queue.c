@@ -227,10 +227,14 @@ static int open_queue(struct slc_ctx *ctx, const struct slc_queue_attr *attr,
 	struct slc_queue *q;
 	int err;
 
-	err = slc_attr_copy(ctx, &a, sizeof(a), attr, "slc_queue_attr");
-	if (err)
-		return err;
-	err = check_attr(ctx, &a);
+	err = slc_need(ctx, "slc_queue_open", "ctx", ctx);
+	if (!err)
+		err = slc_need(ctx, "slc_queue_open", "out", out);
+	if (!err)
+		err = slc_attr_copy(ctx, &a, sizeof(a), attr,
+				    "slc_queue_attr");
+	if (!err)
+		err = check_attr(ctx, &a);
 	if (err)
 		return err;
 	q = calloc(1, sizeof(*q));
@@ -254,8 +258,7 @@ static int open_queue(struct slc_ctx *ctx, const struct slc_queue_attr *attr,
 	err = open_with_engine(q, &a);
 	if (err)
 		goto put_bounce;
-	if (ctx)
-		slc_ctx_get(ctx);
+	slc_ctx_get(ctx);
 	*out = q;
 	return 0;
 

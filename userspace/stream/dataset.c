@@ -155,9 +155,15 @@ int slc_dataset_open(struct slc_ctx *ctx, const char *const *paths,
 	struct slc_finds finds = { 0 };
 	struct slc_taking how;
 	struct slc_dataset *ds;
-	int err;
+	int err = slc_need(ctx, "slc_dataset_open", "ctx", ctx);
 
-	err = take_attr(ctx, attr, &how);
+	if (!err)
+		err = slc_need(ctx, "slc_dataset_open", "out", out);
+	for (uint32_t i = 0; i < npaths && !err; i++)
+		err = slc_need(ctx, "slc_dataset_open", "a path",
+			       paths ? paths[i] : NULL);
+	if (!err)
+		err = take_attr(ctx, attr, &how);
 	if (err)
 		return err;
 	if (!npaths)

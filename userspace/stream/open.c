@@ -455,6 +455,11 @@ int slc_stream_open(struct slc_dataset *ds, const struct slc_stream_attr *attr,
 	int saved = errno, err;
 	struct slc_stream *s;
 
+	err = slc_need(NULL, "slc_stream_open", "ds", ds);
+	if (!err)
+		err = slc_need(ds->ctx, "slc_stream_open", "out", out);
+	if (err)
+		return err;
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return slc_fail(ds->ctx, -ENOMEM, "no memory for a stream");
