@@ -51,21 +51,22 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'n':
 		if (slc_parse_u64(arg, 0, UINT64_MAX, &o->limit))
-			argp_error(state, "--limit %s is not a number", arg);
+			argp_error(state, "--limit %s: not a number of rows", arg);
 		return 0;
 	case 'f':
 		o->format = arg;
 		return 0;
 	case 'r':
 		if (slc_parse_size(arg, &o->record) || !o->record)
-			argp_error(state, "--record %s is not a size", arg);
+			argp_error(state, "--record %s: not a size (4096, 64K)",
+				   arg);
 		return 0;
 	case ARGP_KEY_ARGS:
 		o->paths = state->argv + state->next;
 		o->npaths = (uint32_t)(state->argc - state->next);
 		return 0;
 	case ARGP_KEY_NO_ARGS:
-		argp_error(state, "no FILE");
+		argp_error(state, "which files? a file, a folder or a manifest");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;

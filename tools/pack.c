@@ -42,14 +42,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'r':
 		if (slc_parse_size(arg, &o->record) || !o->record)
-			argp_error(state, "--record %s is not a size", arg);
+			argp_error(state, "--record %s: not a size (4096, 64K)",
+				   arg);
 		return 0;
 	case ARGP_KEY_ARGS:
 		o->paths = state->argv + state->next;
 		o->npaths = (uint32_t)(state->argc - state->next);
 		return 0;
 	case ARGP_KEY_NO_ARGS:
-		argp_error(state, "no PATH");
+		argp_error(state, "which files? files, folders or a manifest");
 		return 0;
 	case ARGP_KEY_END:
 		if (!o->out)

@@ -114,13 +114,14 @@ static void want_size(struct argp_state *state, const char *name,
 }
 
 static uint64_t want_u64(struct argp_state *state, const char *name,
-			 const char *arg, uint64_t max)
+			 const char *arg, uint64_t min, uint64_t max)
 {
-	uint64_t v = 0;
+	uint64_t v = min;
 
-	if (slc_parse_u64(arg, 0, max, &v))
-		argp_error(state, "--%s %s: not a number from 0 to %llu", name,
-			   arg, (unsigned long long)max);
+	if (slc_parse_u64(arg, min, max, &v))
+		argp_error(state, "--%s %s: not a number from %llu to %llu",
+			   name, arg, (unsigned long long)min,
+			   (unsigned long long)max);
 	return v;
 }
 
@@ -168,21 +169,21 @@ static error_t parse_order(int key, char *arg, struct argp_state *state)
 		a->said |= SLC_SAID_SHUFFLE;
 		return 0;
 	case OPT_SEED:
-		s->seed = want_u64(state, "seed", arg, UINT64_MAX);
+		s->seed = want_u64(state, "seed", arg, 0, UINT64_MAX);
 		a->said |= SLC_SAID_SEED;
 		return 0;
 	case OPT_EPOCH:
-		s->epoch = want_u64(state, "epoch", arg, UINT64_MAX);
+		s->epoch = want_u64(state, "epoch", arg, 0, UINT64_MAX);
 		a->said |= SLC_SAID_EPOCH;
 		return 0;
 	case OPT_RANK:
-		s->rank = (uint32_t)want_u64(state, "rank", arg, UINT32_MAX);
+		s->rank = (uint32_t)want_u64(state, "rank", arg, 0, UINT32_MAX);
 		return 0;
 	case OPT_WORLD:
-		s->world = (uint32_t)want_u64(state, "world", arg, UINT32_MAX);
+		s->world = (uint32_t)want_u64(state, "world", arg, 1, UINT32_MAX);
 		return 0;
 	case OPT_BATCH:
-		s->batch = (uint32_t)want_u64(state, "batch", arg, UINT32_MAX);
+		s->batch = (uint32_t)want_u64(state, "batch", arg, 1, UINT32_MAX);
 		return 0;
 	case OPT_DROP:
 		set_tail(state, a, SLC_TAIL_DROP);
@@ -194,7 +195,7 @@ static error_t parse_order(int key, char *arg, struct argp_state *state)
 		s->resume = arg;
 		return 0;
 	case OPT_LIMIT:
-		a->limit = want_u64(state, "limit", arg, UINT64_MAX - 1);
+		a->limit = want_u64(state, "limit", arg, 0, UINT64_MAX - 1);
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -211,6 +212,8 @@ static error_t parse_how(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_RECORD:
 		want_size(state, "record", arg, &a->dataset.record);
+		if (!a->dataset.record)
+			argp_error(state, "--record 0: a record has bytes");
 		return 0;
 	case OPT_MEMORY:
 		want_size(state, "memory", arg, &s->memory);
@@ -218,13 +221,13 @@ static error_t parse_how(int key, char *arg, struct argp_state *state)
 			argp_error(state, "--memory 0: a stream needs memory");
 		return 0;
 	case OPT_DEPTH:
-		s->depth = (uint32_t)want_u64(state, "depth", arg, 4096);
+		s->depth = (uint32_t)want_u64(state, "depth", arg, 1, 4096);
 		return 0;
 	case OPT_PAGE:
 		want_size(state, "page-size", arg, &s->page_size);
 		return 0;
 	case OPT_NODE:
-		s->node = (int32_t)want_u64(state, "node", arg, INT32_MAX);
+		s->node = (int32_t)want_u64(state, "node", arg, 0, INT32_MAX);
 		return 0;
 	case OPT_ENGINE:
 		s->engine = arg;

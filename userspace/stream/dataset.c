@@ -144,7 +144,7 @@ static int take_attr(struct slc_ctx *ctx, const struct slc_dataset_attr *attr,
 				"format raw needs the bytes of a record: --record SIZE");
 	if (how->format != &slc_format_raw && a.record)
 		return slc_fail(ctx, -EINVAL,
-				"a record size goes with format raw only");
+				"a record size goes with format raw only: say format raw, or no record size");
 	return 0;
 }
 

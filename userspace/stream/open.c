@@ -121,7 +121,7 @@ static int resume(struct slc_stream *s, struct slc_token *t)
 		return slc_fail(s->ctx, err, "%s", why);
 	if (t->fingerprint != s->ds->fingerprint || t->n != s->ds->nsamples)
 		return slc_fail(s->ctx, -EINVAL,
-				"the resume token is of another dataset (%llu samples, fingerprint %016llx; this one has %llu, %016llx)",
+				"the resume token is of another dataset (%llu samples, fingerprint %016llx; this one has %llu, %016llx): open that one, or start without the token",
 				(unsigned long long)t->n,
 				(unsigned long long)t->fingerprint,
 				(unsigned long long)s->ds->nsamples,
@@ -289,8 +289,8 @@ static int alloc_region(struct slc_stream *s)
 		len = useful(s);
 	if (!page)
 		page = len >= HUGE_PAGE ? HUGE_PAGE : SLC_SLOT_ALIGN;
-	if ((page & (page - 1)) == 0)
-		ra.len = slc_align_down(len, page);
+	/* Of a size that no page has: the region says which there are. */
+	ra.len = page & (page - 1) ? len : slc_align_down(len, page);
 	if (!ra.len)
 		return slc_fail(s->ctx, -EINVAL,
 				"memory of %llu bytes holds no page of %llu bytes beside the %llu that the queue pins: give more memory",

@@ -331,6 +331,10 @@ int slc_shard_index(struct slc_ctx *ctx, struct slc_found *f,
 	sh->codec = f->codec;
 	sh->record = f->record;
 	err = f->idx ? index_pair(ctx, f, sh) : index_single(ctx, f, sh);
+	if (err == -ENOENT && f->told == SLC_TOLD_MANIFEST)
+		return slc_fail(ctx, err,
+				"%s: the manifest lists it: bring it back, or run sluice pack again",
+				slc_last_error(ctx));
 	if (err)
 		return err;
 	sh->table.format = f->format;

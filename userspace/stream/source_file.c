@@ -34,6 +34,10 @@ int slc_fail_open(struct slc_ctx *ctx, int err, const char *path)
 		return slc_fail(ctx, -err,
 				"cannot open %s: the machine has too many files open: raise sysctl fs.file-max",
 				path);
+	if (err == EACCES)
+		return slc_fail(ctx, -err,
+				"cannot open %s: %s: let user %u read it and the folders above it",
+				path, strerror(err), (unsigned int)geteuid());
 	return slc_fail(ctx, -err, "cannot open %s: %s", path, strerror(err));
 }
 
