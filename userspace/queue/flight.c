@@ -78,7 +78,7 @@ static void tell(struct slc_queue *q, const struct slc_mv *mv)
 static void finish(struct slc_queue *q, struct slc_mv *mv)
 {
 	leave_todo(q, mv);
-	if (mv->err && mv->fa)
+	if (mv->err && mv->fa && !q->closing)
 		tell(q, mv);
 	if (mv->dio_write)
 		mv->fa->dio_writes--;

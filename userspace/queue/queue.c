@@ -606,6 +606,7 @@ static void settle(struct slc_queue *q)
 	uint32_t i;
 	int err = 0;
 
+	q->closing = true;
 	for (i = 0; i < q->moves; i++)
 		if (q->mvs[i].state == SLC_MV_TODO ||
 		    q->mvs[i].state == SLC_MV_FLYING)

@@ -74,6 +74,7 @@ struct slc_queue {
 	uint32_t live; /* accepted and not yet done */
 	uint32_t armed; /* live ones with a deadline */
 	int64_t next_deadline_ns; /* no live deadline is earlier */
+	bool closing; /* what is stopped now is nobody's failure */
 
 	struct slc_region *bounce;
 	struct slc_region_att *bounce_att;
