@@ -108,8 +108,9 @@ struct slc_pack_attr {
  * is as it was.
  *
  * 0; -EEXIST when something else than a manifest is at `path`; -ESTALE for a
- * file that changed; -ECANCELED; -EINVAL (an array in Fortran order); -ENOSPC,
- * -EIO and others of the files. One thread.
+ * file that changed; -ECANCELED; -EINVAL (an array in Fortran order); -EMFILE
+ * with fewer than 3 descriptors left (more read ahead over small files);
+ * -ENOSPC, -EIO and others of the files. One thread.
  */
 int slc_dataset_pack(struct slc_dataset *ds, const char *path,
 		     const struct slc_pack_attr *attr);

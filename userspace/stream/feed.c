@@ -137,6 +137,9 @@ static int issue(struct slc_feed *feed)
 	    feed->issued == feed->next - kept + SLOTS)
 		return 0;
 	res = seek(feed);
+	/* Handing out what is under way closes files: then again. */
+	if ((res == -EMFILE || res == -ENFILE) && feed->next != feed->issued)
+		return 0;
 	if (res <= 0)
 		return res;
 	sh = &feed->ds->shards[feed->shard];

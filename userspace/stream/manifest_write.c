@@ -487,6 +487,8 @@ int slc_manifest_write(struct slc_dataset *ds, const struct slc_packed *packed,
 
 	if (fd == -ENOMEM)
 		return slc_fail(ds->ctx, fd, "no memory to write %s", path);
+	if (fd == -EMFILE || fd == -ENFILE)
+		return slc_fail_open(ds->ctx, -fd, path);
 	if (fd < 0)
 		slc_log(ds->ctx, SLC_LOG_WARN,
 			"the folder of %s cannot be locked (%s): let no other pack write there",

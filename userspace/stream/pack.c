@@ -41,7 +41,6 @@ struct packing {
 	struct slc_feed *feed;
 	struct slc_packed *packed; /* nshards */
 	/* The shard at work. */
-	uint64_t shard;
 	const struct slc_shard *sh;
 	struct slc_packed *out;
 	struct tape raw;      /* the file */
@@ -250,33 +249,33 @@ static int to_end(struct tape *t)
 
 /* ---- shards ---- */
 
-static int crc_idx(struct packing *p)
+static int crc_idx(struct slc_dataset *ds, const struct slc_shard *sh,
+		   struct slc_packed *out)
 {
 	struct slc_source_file idx;
 	uint8_t *buf;
 	int64_t got;
 	int err;
 
-	err = slc_source_file_open(p->ds->ctx, p->sh->idx, &idx);
+	err = slc_source_file_open(ds->ctx, sh->idx, &idx);
 	if (err)
 		return err;
 	buf = malloc(SLC_EXTENT_BYTES);
 	if (!buf)
-		err = slc_fail(p->ds->ctx, -ENOMEM, "no memory to read %s",
-			       p->sh->idx);
-	while (!err && p->out->idx_bytes < idx.base.size) {
-		got = idx.base.read(&idx.base, p->out->idx_bytes, buf,
+		err = slc_fail(ds->ctx, -ENOMEM, "no memory to read %s",
+			       sh->idx);
+	while (!err && out->idx_bytes < idx.base.size) {
+		got = idx.base.read(&idx.base, out->idx_bytes, buf,
 				    SLC_EXTENT_BYTES);
 		if (got <= 0) {
-			err = slc_fail(p->ds->ctx, got ? (int)got : -ESTALE,
-				       "cannot read %s: %s", p->sh->idx,
+			err = slc_fail(ds->ctx, got ? (int)got : -ESTALE,
+				       "cannot read %s: %s", sh->idx,
 				       got ? strerror((int)-got) :
 					     "it got shorter");
 			break;
 		}
-		p->out->idx_crc = slc_crc32c(p->out->idx_crc, buf,
-					     (uint64_t)got);
-		p->out->idx_bytes += (uint64_t)got;
+		out->idx_crc = slc_crc32c(out->idx_crc, buf, (uint64_t)got);
+		out->idx_bytes += (uint64_t)got;
 	}
 	free(buf);
 	slc_source_file_close(&idx);
@@ -324,8 +323,6 @@ static int pack_shard(struct packing *p)
 	err = p->sh->codec ? pack_inflated(p) : crc_samples(&p->raw);
 	if (!err)
 		err = to_end(&p->raw);
-	if (!err && p->sh->idx)
-		err = crc_idx(p);
 	return err;
 }
 
@@ -341,13 +338,17 @@ static int pack_all(struct packing *p)
 	int err = slc_feed_open(p->ds, p->attr->progress ? tick : NULL, p,
 				&p->feed);
 
-	for (p->shard = 0; p->shard < p->ds->nshards && !err; p->shard++) {
-		p->sh = &p->ds->shards[p->shard];
-		p->out = &p->packed[p->shard];
+	for (uint64_t i = 0; i < p->ds->nshards && !err; i++) {
+		p->sh = &p->ds->shards[i];
+		p->out = &p->packed[i];
 		err = pack_shard(p);
 	}
 	slc_feed_close(p->feed);
 	free(p->room);
+	/* The feed is gone: until then it may hold every descriptor. */
+	for (uint64_t i = 0; i < p->ds->nshards && !err; i++)
+		if (p->ds->shards[i].idx)
+			err = crc_idx(p->ds, &p->ds->shards[i], &p->packed[i]);
 	return err;
 }
 
