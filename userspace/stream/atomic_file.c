@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "stream/atomic_file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -20,11 +21,73 @@ static int fail_write(struct slc_atomic_file *f, int err)
 	return f->err;
 }
 
-static int open_tmp(struct slc_atomic_file *f, const char *name)
+static const char *name_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+/* malloc'd, NULL without memory. */
+static char *folder_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		return strdup(".");
+	return strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+/*
+ * ".NAME.HOST.", malloc'd or NULL. The host, since a lock of a folder may hold
+ * on one host only (NFS), and process ids do.
+ */
+static char *prefix_of(const char *path)
+{
+	char host[65] = "", *out;
+
+	gethostname(host, sizeof(host) - 1);
+	return asprintf(&out, ".%s.%s.", name_of(path), host) < 0 ? NULL : out;
+}
+
+/* "PID.N.tmp" */
+static bool is_maker(const char *s)
+{
+	size_t pid = strspn(s, "0123456789"), n;
+
+	if (!pid || s[pid] != '.')
+		return false;
+	s += pid + 1;
+	n = strspn(s, "0123456789");
+	return n && !strcmp(s + n, ".tmp");
+}
+
+void slc_atomic_sweep(struct slc_ctx *ctx, const char *path)
+{
+	char *folder = folder_of(path), *prefix = prefix_of(path);
+	DIR *dir = folder && prefix ? opendir(folder) : NULL;
+	struct dirent *e;
+
+	while (dir && (e = readdir(dir))) {
+		if (strncmp(e->d_name, prefix, strlen(prefix)) ||
+		    !is_maker(e->d_name + strlen(prefix)))
+			continue;
+		if (unlinkat(dirfd(dir), e->d_name, 0) < 0)
+			slc_log(ctx, SLC_LOG_WARN,
+				"%s/%s, left by a killed pack, could not be removed: %s",
+				folder, e->d_name, strerror(errno));
+	}
+	if (dir)
+		closedir(dir);
+	free(prefix);
+	free(folder);
+}
+
+static int open_tmp(struct slc_atomic_file *f, const char *prefix)
 {
 	for (unsigned int i = 0; i < 1000; i++) {
 		free(f->tmp);
-		if (asprintf(&f->tmp, "%s/.%s.%d.%u.tmp", f->folder, name,
+		if (asprintf(&f->tmp, "%s/%s%d.%u.tmp", f->folder, prefix,
 			     (int)getpid(), i) < 0) {
 			f->tmp = NULL;
 			return fail_write(f, ENOMEM);
@@ -42,21 +105,19 @@ static int open_tmp(struct slc_atomic_file *f, const char *name)
 int slc_atomic_open(struct slc_ctx *ctx, const char *path,
 		    struct slc_atomic_file *f)
 {
-	const char *slash = strrchr(path, '/');
-	const char *name = slash ? slash + 1 : path;
+	char *prefix = prefix_of(path);
 	int err;
 
 	memset(f, 0, sizeof(*f));
 	f->ctx = ctx;
 	f->fd = -1;
-	if (asprintf(&f->folder, "%.*s", slash == path ? 1 :
-		     slash ? (int)(slash - path) : 1, slash ? path : ".") < 0)
-		f->folder = NULL;
+	f->folder = folder_of(path);
 	f->buf = malloc(BUFFER_BYTES);
-	if (!f->folder || !f->buf)
+	if (!prefix || !f->folder || !f->buf)
 		err = slc_fail(ctx, -ENOMEM, "no memory to write %s", path);
 	else
-		err = open_tmp(f, name);
+		err = open_tmp(f, prefix);
+	free(prefix);
 	if (err) {
 		free(f->tmp);
 		f->tmp = NULL;

@@ -20,7 +20,10 @@ struct slc_atomic_file {
 	uint32_t crc;	/* CRC32C of them */
 };
 
-/* Begins a hidden temporary file in the folder of `path`. 0 or -errno. */
+/*
+ * Begins a hidden temporary file in the folder of `path`, .NAME.HOST.PID.N.tmp.
+ * 0 or -errno.
+ */
 int slc_atomic_open(struct slc_ctx *ctx, const char *path,
 		    struct slc_atomic_file *f);
 
@@ -34,6 +37,13 @@ int slc_atomic_write(struct slc_atomic_file *f, const void *bytes, size_t n);
  * file either way.
  */
 int slc_atomic_commit(struct slc_atomic_file *f, const char *path);
+
+/*
+ * Removes the temporary files that makers on this host left for `path` when
+ * they were killed. The caller has a lock that every maker holds from open to
+ * commit: then what is there has none. What cannot be removed is logged.
+ */
+void slc_atomic_sweep(struct slc_ctx *ctx, const char *path);
 
 /* Ends it with nothing left. */
 void slc_atomic_abort(struct slc_atomic_file *f);

@@ -493,6 +493,8 @@ int slc_manifest_write(struct slc_dataset *ds, const struct slc_packed *packed,
 		slc_log(ds->ctx, SLC_LOG_WARN,
 			"the folder of %s cannot be locked (%s): let no other pack write there",
 			path, strerror(-fd));
+	else
+		slc_atomic_sweep(ds->ctx, path);
 	err = write_locked(ds, packed, path);
 	if (fd >= 0)
 		close(fd);
