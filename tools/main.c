@@ -184,6 +184,8 @@ int main(int argc, char **argv)
 	argp_err_exit_status = SLC_EXIT_INVALID;
 	/* A closed pipe is an error of the write, told by slc_cmd_flush(). */
 	signal(SIGPIPE, SIG_IGN);
+	/* A file past ulimit -f is an error of its own, not the end of us. */
+	signal(SIGXFSZ, SIG_IGN);
 	if (argc < 2)
 		return slc_cmd_error(-EINVAL,
 				     "no command: \"sluice --help\" lists them");

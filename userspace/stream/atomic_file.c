@@ -17,7 +17,9 @@ static int fail_write(struct slc_atomic_file *f, int err)
 {
 	f->err = slc_fail(f->ctx, -err, "cannot write in the folder %s: %s%s",
 			  f->folder, strerror(err),
-			  err == ENOSPC ? ": make room and pack again" : "");
+			  err == ENOSPC || err == EDQUOT ?
+				  ": make room and pack again" :
+			  err == EFBIG ? ": raise ulimit -f" : "");
 	return f->err;
 }
 
