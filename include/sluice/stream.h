@@ -87,8 +87,9 @@ struct slc_sample_info {
 	char key[512];	   /* text, cut with "..." when longer */
 };
 /*
- * 0, -ERANGE past the last sample, -EINVAL. A tar key is read from the file:
- * that may fail with its -errno.
+ * 0, -ERANGE past the last sample, -EINVAL. A tar key is read from the file,
+ * and with a manifest held against it: that may fail with its -errno, -EBADMSG
+ * or -ESTALE.
  */
 int slc_dataset_sample(const struct slc_dataset *ds, uint64_t sample,
 		       struct slc_sample_info *info);
@@ -161,7 +162,7 @@ struct slc_stream_attr {
 };
 
 #define SLC_VIEW_CRC (1u << 0)	     /* crc is set */
-#define SLC_VIEW_VERIFIED (1u << 1)  /* crc (or its extents) matched */
+#define SLC_VIEW_VERIFIED (1u << 1)  /* every stored byte is as it was packed */
 #define SLC_VIEW_PARTIAL (1u << 2)   /* one part of a sample */
 #define SLC_VIEW_LAST (1u << 3)	     /* the last or only part */
 

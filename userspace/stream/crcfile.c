@@ -13,6 +13,7 @@
 
 #define HEADER_BYTES 64
 #define ENTRY_BYTES 16
+#define VERSION 2
 
 static const char magic[8] = "SLCCRC\r\n";
 
@@ -84,7 +85,7 @@ int slc_crcfile_write(struct slc_atomic_file *f,
 		bytes += 4 * (shards[i].samples + shards[i].nwords);
 	}
 	memcpy(h, magic, sizeof(magic));
-	put32(h + 8, 1);
+	put32(h + 8, VERSION);
 	put64(h + 16, bytes);
 	put64(h + 24, nshards);
 	put64(h + 32, samples);
@@ -178,8 +179,8 @@ static int take_header(struct reader *r, uint64_t bytes, uint64_t nshards)
 		return bad(r, "it is not an index that sluice pack wrote");
 	if (get32(h + 12) != slc_crc32c(0, zeroed, sizeof(zeroed)))
 		return bad(r, "its header is damaged");
-	if (get32(h + 8) != 1)
-		return bad(r, "only version 1 is known");
+	if (get32(h + 8) != VERSION)
+		return bad(r, "it is not of version 2, which alone is known");
 	if (get64(h + 16) != bytes || get64(h + 24) != nshards)
 		return bad(r, "its header does not fit the manifest");
 	r->at = HEADER_BYTES;

@@ -3,13 +3,15 @@
  * crcfile.h - the file beside a manifest: a checksum per sample, and the
  * tables that only a read of a whole shard gives (tar, compressed).
  *
- *	0  "SLCCRC\r\n"	   8  u32 version 1    12 u32 CRC32C of the header
+ *	0  "SLCCRC\r\n"	   8  u32 version 2    12 u32 CRC32C of the header
  *	16 u64 bytes of the file	       24 u64 shards
  *	32 u64 samples, all shards	       40 u64 0, 0, 0
  *	64 shards x { u64 samples, u64 words }
  *	   shards x { u32 crc[samples], u32 table[words] }
  *
- * Little endian. The header's CRC is taken with its own field as 0; the CRC of
+ * Little endian. A checksum is the CRC32C of the stored bytes of a sample: of a
+ * tar the headers too, so that a key can change as little as a picture can. The
+ * header's CRC is taken with its own field as 0; the CRC of
  * the whole file is in the manifest.
  */
 #ifndef SLC_STREAM_CRCFILE_H

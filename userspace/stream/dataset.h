@@ -26,7 +26,7 @@ struct slc_shard {
 	uint64_t dev, ino;
 	uint32_t codec; /* enum slc_codec */
 	uint32_t nextents;
-	/* From the manifest; NULL without one. Of payload: tar members only. */
+	/* From the manifest, of stored bytes; NULL without one. */
 	uint32_t *sample_crc; /* table.n */
 	uint32_t *extent_crc; /* of each SLC_EXTENT_BYTES of the file */
 };

@@ -19,6 +19,19 @@ struct slc_members {
 	struct slc_tar tar;
 };
 
+static int verify(struct slc_ctx *ctx, const struct slc_shard *sh,
+		  struct slc_source_file *file)
+{
+	if (file->base.size != sh->size ||
+	    slc_stat_mtime_ns(&file->st) != sh->mtime_ns)
+		return slc_fail(ctx, -ESTALE,
+				"%s changed since the dataset was opened: open it again",
+				sh->path);
+	if (slc_source_file_verify(file, sh->extent_crc))
+		return slc_fail(ctx, -ENOMEM, "no memory to read %s", sh->path);
+	return 0;
+}
+
 int slc_members_open(struct slc_ctx *ctx, const struct slc_shard *sh,
 		     struct slc_members **out)
 {
@@ -32,6 +45,12 @@ int slc_members_open(struct slc_ctx *ctx, const struct slc_shard *sh,
 	err = slc_source_file_open(ctx, sh->path, &m->file);
 	if (err)
 		goto free_m;
+	/* Names are held against the manifest as contents are. */
+	if (sh->extent_crc) {
+		err = verify(ctx, sh, &m->file);
+		if (err)
+			goto close_file;
+	}
 	m->src = &m->file.base;
 	if (sh->codec) {
 		err = slc_source_inflate_init(&m->inflate, sh->codec, m->src);
@@ -91,6 +110,9 @@ int slc_members_each(struct slc_members *m, uint64_t local,
 		if (slc_tar_piece(&member, &piece))
 			res = each(user, &piece);
 	}
+	if (err < 0 && m->file.mismatch)
+		return slc_fail_mismatch(m->ctx, m->sh->path, "names",
+					 &m->file);
 	if (err < 0)
 		return slc_fail_parse(m->ctx, err, m->sh->path,
 				      m->sh->table.format->name, &diag);

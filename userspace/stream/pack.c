@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "base/ctx.h"
-#include "format/tar_walk.h"
 #include "stream/feed.h"
 #include "stream/manifest.h"
 
@@ -182,55 +181,17 @@ static int crc_span(struct tape *t, uint64_t off, uint64_t len, uint32_t *crc)
 	return 0;
 }
 
-/* The contents of the members of one sample, in the order of the archive. */
-static int crc_members(struct tape *t, struct slc_tar *tar, uint64_t off,
-		       uint64_t len, uint32_t *crc)
-{
-	const struct slc_shard *sh = t->p->sh;
-	struct slc_diag diag = { .off = 0 };
-	struct slc_tar_member m;
-	struct slc_piece piece;
-	int res;
-
-	tar->at = off;
-	while (tar->at < off + len) {
-		res = slc_tar_next(tar, &m, &diag);
-		if (!res)
-			res = slc_bad(&diag, tar->at,
-				      "the archive ends inside a sample");
-		/* An error of the tape has its sentence already. */
-		if (res == -EBADMSG || res == -ENOMEM)
-			return slc_fail_parse(t->p->ds->ctx, res, sh->path,
-					      "tar", &diag);
-		if (res < 0)
-			return res;
-		if (!slc_tar_piece(&m, &piece))
-			continue;
-		res = crc_span(t, piece.off, piece.len, crc);
-		if (res)
-			return res;
-	}
-	return 0;
-}
-
 static int crc_samples(struct tape *t)
 {
 	const struct slc_table *table = &t->p->sh->table;
-	bool members = table->format->member;
-	struct slc_tar tar;
 	int err = 0;
 
-	slc_tar_open(&tar, &t->base);
 	for (uint64_t i = 0; i < table->n && !err; i++) {
-		uint32_t *crc = &t->p->out->sample_crc[i];
 		uint64_t off, len;
 
-		*crc = 0;
 		slc_table_span(table, i, &off, &len);
-		err = members ? crc_members(t, &tar, off, len, crc) :
-				crc_span(t, off, len, crc);
+		err = crc_span(t, off, len, &t->p->out->sample_crc[i]);
 	}
-	slc_tar_fini(&tar);
 	return err;
 }
 

@@ -284,11 +284,7 @@ static int parse_plain(struct slc_ctx *ctx, struct slc_found *f,
 		return slc_fail(ctx, -ENOMEM, "no memory to read %s", f->path);
 	err = parse(ctx, f, f->path, &src->base, sh);
 	if (src->mismatch)
-		err = slc_fail(ctx, -EBADMSG,
-			       "%s: checksum mismatch in its header at offset %" PRIu64
-			       " (got %08x, packed %08x): the file changed since it was packed",
-			       f->path, src->at, src->got_crc,
-			       f->extent_crc[src->at / SLC_EXTENT_BYTES]);
+		err = slc_fail_mismatch(ctx, f->path, "header", src);
 	return err;
 }
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -216,6 +217,16 @@ int slc_source_file_verify(struct slc_source_file *src,
 	src->have = 0;
 	src->extent_crc = extent_crc;
 	return 0;
+}
+
+int slc_fail_mismatch(struct slc_ctx *ctx, const char *path, const char *what,
+		      const struct slc_source_file *src)
+{
+	return slc_fail(ctx, -EBADMSG,
+			"%s: checksum mismatch in its %s at offset %" PRIu64
+			" (got %08x, packed %08x): the file changed since it was packed",
+			path, what, src->at, src->got_crc,
+			src->extent_crc[src->at / SLC_EXTENT_BYTES]);
 }
 
 void slc_source_file_close(struct slc_source_file *src)

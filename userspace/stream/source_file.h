@@ -41,6 +41,10 @@ void slc_source_file_close(struct slc_source_file *src);
 int slc_source_file_verify(struct slc_source_file *src,
 			   const uint32_t *extent_crc);
 
+/* -EBADMSG and the sentence for a `mismatch` in what is read: "header", ... */
+int slc_fail_mismatch(struct slc_ctx *ctx, const char *path, const char *what,
+		      const struct slc_source_file *src);
+
 /* stat(2) of a path that must be a regular file, links followed. */
 int slc_stat_regular(struct slc_ctx *ctx, const char *path, struct stat *st);
 
