@@ -174,6 +174,28 @@ TEST(holes_between_sequences_are_kept_exactly)
 	bytes_free(&b);
 }
 
+TEST(starts_among_holes_are_exact_up_to_256_tib)
+{
+	const int64_t last = (1ll << 48) - 1;
+	const int32_t len[] = { 1, 1, 1, 9 };
+	int64_t ptr[] = { 0, (1ll << 32) + 5, 0x123456789abc, last };
+	const int64_t docs[] = { 0, 4 };
+	struct idx_spec s = { 1, 4, len, ptr, 2, docs, false };
+	struct bytes b = make(&s);
+	struct parsed r = parse_bytes(FORMAT, b.p, b.len, UINT64_MAX / 2);
+
+	ASSERT_EQ(r.err, 0);
+	for (uint64_t i = 0; i < 4; i++)
+		expect_span(&r.t, i, (uint64_t)ptr[i], (uint64_t)len[i]);
+	parsed_free(&r);
+	bytes_free(&b);
+	ptr[3] = last + 1;
+	b = make(&s);
+	expect_bad(&b, UINT64_MAX / 2, 34 + 16 + 24,
+		   "sequence 3 begins past 256 TiB");
+	bytes_free(&b);
+}
+
 TEST(sequences_of_more_than_4_gib_are_exact)
 {
 	const int32_t len[] = { INT32_MAX, INT32_MAX, 1 };

@@ -20,6 +20,8 @@
 #define HEADER_BYTES 34
 #define CHUNK_BYTES (1u << 20) /* a multiple of 8 */
 #define GROUP 64	       /* sequences an anchor, as in table.h */
+#define START_BYTES 6	       /* of a start where there are holes, as there */
+#define START_MAX ((1ull << 48) - 1)
 
 static const uint8_t idx_magic[9] = "MMIDIDX\0";
 
@@ -154,10 +156,16 @@ static int read_lengths(struct idx *x)
 	return 0;
 }
 
+static void put_start(uint16_t *starts, uint64_t i, uint64_t off)
+{
+	for (int k = 0; k < 3; k++)
+		starts[3 * i + (uint64_t)k] = (uint16_t)(off >> 16 * k);
+}
+
 /* The first hole: from here on each start is kept, those before included. */
 static int keep_starts(struct idx *x, uint64_t upto)
 {
-	uint64_t *starts = malloc(x->nseq * 8);
+	uint16_t *starts = malloc(x->nseq * START_BYTES);
 	uint64_t off = 0;
 
 	if (!starts)
@@ -165,7 +173,7 @@ static int keep_starts(struct idx *x, uint64_t upto)
 	for (uint64_t i = 0; i < upto; i++) {
 		if (i % GROUP == 0)
 			off = x->t->anchors[i / GROUP];
-		starts[i] = off;
+		put_start(starts, i, off);
 		off += (uint64_t)x->t->words[i] * x->t->unit;
 	}
 	x->t->starts = starts;
@@ -208,8 +216,12 @@ static int take_pointer(struct idx *x, uint64_t i, uint64_t ptr)
 		if (err)
 			return err;
 	}
+	if (x->t->starts && ptr > START_MAX)
+		return slc_bad(x->diag, x->pointers + 8 * i,
+			       "sequence %llu begins past 256 TiB, in a .bin with holes: use smaller shards",
+			       (unsigned long long)i);
 	if (x->t->starts)
-		x->t->starts[i] = ptr;
+		put_start(x->t->starts, i, ptr);
 	else if (i % GROUP == 0)
 		x->t->anchors[i / GROUP] = ptr;
 	x->end = ptr + len;
@@ -321,7 +333,7 @@ static int parse(const struct slc_parse *in, struct slc_table *t,
 	if (err)
 		goto undo;
 	t->n = x.nseq;
-	t->mem_bytes = 4 * x.nseq + (t->starts ? 8 * x.nseq :
+	t->mem_bytes = 4 * x.nseq + (t->starts ? START_BYTES * x.nseq :
 						 8 * (x.nseq / GROUP + 1));
 	return 0;
 undo:

@@ -21,7 +21,8 @@ static uint64_t lengths_start(const struct slc_table *t, uint64_t i)
 	uint64_t group = i / 64, units = 0;
 
 	if (t->starts)
-		return t->starts[i];
+		return t->starts[3 * i] | (uint64_t)t->starts[3 * i + 1] << 16 |
+		       (uint64_t)t->starts[3 * i + 2] << 32;
 	for (uint64_t k = group * 64; k < i; k++)
 		units += t->words[k];
 	return t->anchors[group] + units * t->unit;

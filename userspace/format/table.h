@@ -43,7 +43,8 @@ struct slc_table {
 	 * its group of 64, unless `starts` gives each (a file with holes). */
 	uint32_t *words;   /* OFFSETS: n + 1. LENGTHS: n. BLOCKS: 2 n */
 	uint64_t *anchors; /* LENGTHS: (n + 63) / 64 */
-	uint64_t *starts;  /* LENGTHS with holes: n; else NULL */
+	/* LENGTHS with holes: 3 n, the low 16 of 48 bits first; else NULL */
+	uint16_t *starts;
 	struct slc_tensor *tensors; /* TENSORS: n, by rising offset */
 	char *names;
 	uint64_t *dims;
