@@ -11,6 +11,8 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
+#include "base/checked.h"
+
 #define IN_BYTES (128u << 10)
 #define SKIP_BYTES (64u << 10)
 #define ZSTD_HEADER_MAX 18 /* RFC 8878: 4 + 14 */
@@ -335,6 +337,17 @@ static int64_t refill(struct slc_source_inflate *s)
 	return got;
 }
 
+static int too_much(struct slc_source_inflate *s)
+{
+	char what[140];
+
+	snprintf(what, sizeof(what),
+		 "%llu bytes make more than %llu, so it is a bomb or nearly all zeros: decompress it first",
+		 (unsigned long long)s->from->size,
+		 (unsigned long long)s->limit);
+	return damaged(s->inf, -EBADMSG, what);
+}
+
 /* The next inflated bytes: the count, 0 at the end, or -errno. */
 static int64_t produce(struct slc_source_inflate *s, uint8_t *buf, uint64_t len)
 {
@@ -352,6 +365,8 @@ static int64_t produce(struct slc_source_inflate *s, uint8_t *buf, uint64_t len)
 			return err;
 		s->in_at += in_len;
 		s->made += out_len;
+		if (s->made > s->limit)
+			return too_much(s);
 		if (out_len)
 			return (int64_t)out_len;
 		if (have)
@@ -421,6 +436,9 @@ int slc_source_inflate_init(struct slc_source_inflate *src, uint32_t codec,
 	src->base.read = inflate_read;
 	src->base.size = SLC_SIZE_UNKNOWN;
 	src->from = from;
+	if (!slc_mul(from->size, SLC_INFLATE_RATIO, &src->limit) ||
+	    !slc_add(src->limit, SLC_INFLATE_FREE, &src->limit))
+		src->limit = UINT64_MAX; /* or the size is not known */
 	src->in = malloc(IN_BYTES);
 	if (!src->in)
 		return -ENOMEM;

@@ -17,6 +17,12 @@
 enum slc_codec { SLC_CODEC_NONE = 0, SLC_CODEC_GZIP, SLC_CODEC_ZSTD };
 
 #define SLC_ZSTD_WINDOW_LOG 27 /* larger windows are refused */
+/*
+ * What a file may inflate to: so many times its size, and this. Deflate can
+ * make no more by construction, 258 bytes of 2 bits; zstd can make 30000.
+ */
+#define SLC_INFLATE_RATIO 1032u
+#define SLC_INFLATE_FREE (64u << 20) /* bytes */
 
 struct slc_inflate;
 
@@ -49,7 +55,8 @@ const char *slc_inflate_what(const struct slc_inflate *inf);
 
 /*
  * A source over the inflated bytes of another, forward only: base.size is
- * SLC_SIZE_UNKNOWN until the end was read. Damaged input is -EBADMSG.
+ * SLC_SIZE_UNKNOWN until the end was read. Damaged input is -EBADMSG, and so is
+ * input of a known size that makes more than SLC_INFLATE_RATIO allows.
  */
 struct slc_source_inflate {
 	struct slc_source base;
@@ -59,6 +66,7 @@ struct slc_source_inflate {
 	size_t in_at, in_len;	/* what is left in it */
 	uint64_t from_off;	/* where the next ones are */
 	uint64_t made;		/* inflated bytes so far */
+	uint64_t limit;		/* of them */
 	int err;		/* sticky */
 };
 /* 0, -EINVAL, -ENOMEM. `from` must outlive the source. */

@@ -226,11 +226,21 @@ static int index_pair(struct slc_ctx *ctx, struct slc_found *f,
 	return err;
 }
 
+/* What is wrong with the compressed data, where it is known. */
+static int bad_inflate(struct slc_ctx *ctx, const struct slc_found *f,
+		       const struct slc_source_inflate *z, int err)
+{
+	struct slc_diag diag = { .off = 0 };
+
+	slc_bad(&diag, z->made, "%s",
+		err == -EBADMSG ? slc_inflate_what(z->inf) : strerror(-err));
+	return slc_fail_parse(ctx, err, f->path, f->format->name, &diag);
+}
+
 /* On to the end, which the size and the checksum of the codec need. */
 static int read_to_end(struct slc_ctx *ctx, const struct slc_found *f,
 		       struct slc_source_inflate *z)
 {
-	struct slc_diag diag = { .off = 0 };
 	uint8_t *buf = malloc(1 << 16);
 	int64_t got = 1;
 
@@ -239,12 +249,7 @@ static int read_to_end(struct slc_ctx *ctx, const struct slc_found *f,
 	while (got > 0)
 		got = z->base.read(&z->base, z->made, buf, 1 << 16);
 	free(buf);
-	if (!got)
-		return 0;
-	slc_bad(&diag, z->made, "%s",
-		got == -EBADMSG ? slc_inflate_what(z->inf) :
-				  strerror((int)-got));
-	return slc_fail_parse(ctx, (int)got, f->path, f->format->name, &diag);
+	return got ? bad_inflate(ctx, f, z, (int)got) : 0;
 }
 
 static int parse_inflated(struct slc_ctx *ctx, struct slc_found *f,
@@ -260,6 +265,8 @@ static int parse_inflated(struct slc_ctx *ctx, struct slc_found *f,
 	err = parse(ctx, f, f->path, &z.base, sh);
 	if (!err)
 		err = read_to_end(ctx, f, &z);
+	else if (z.err)
+		err = bad_inflate(ctx, f, &z, z.err);
 	sh->inflated = z.made;
 	slc_source_inflate_fini(&z);
 	if (!err)

@@ -220,6 +220,9 @@ static int finish(struct slc_stream *s, const struct slc_fetch *f)
 	do {
 		len = SCRATCH;
 		err = step(s, f, u->scratch, &len);
+		if (!err && u->made > s->ds->shards[f->shard].inflated)
+			err = fail(s, f, -EBADMSG,
+				   "more bytes than when it was indexed");
 	} while (!err && len);
 	if (err)
 		return err;
