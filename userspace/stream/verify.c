@@ -338,8 +338,6 @@ static int part(struct slc_stream *s, struct slc_fetch *f,
 int slc_verify_item(struct slc_stream *s, struct slc_fetch *f,
 		    const struct slc_item *it, struct slc_view *v)
 {
-	if (f->err == -ENOTSUP || f->err == -ECANCELED)
-		return unreadable(s, f, it, f->err, f->fail_off);
 	if (f->err && is_strict(s))
 		return failed(s, f);
 	return f->sample_len ? part(s, f, it, v) : whole(s, f, it, v);
