@@ -38,6 +38,8 @@ struct slc_dataset_attr {
  * payload; but a compressed shard without a manifest is inflated to its end.
  * That takes half a second a MiB at worst (1 MiB of gzip is 1 GiB then): one
  * that makes more than 1032 times its size and 64 MiB is refused as a bomb.
+ * Many shards are read by up to 32 threads that are gone when it returns; the
+ * log is called in the calling thread alone.
  * Without a manifest the dataset is unverified. An attr of NULL is that of the
  * defaults; it and the paths are read during the call only.
  *

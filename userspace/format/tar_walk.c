@@ -13,9 +13,8 @@
 #include "base/checked.h"
 
 #define BLOCK SLC_TAR_BLOCK
-#define WINDOW_NEAR (64u << 10) /* headers lie close: read them in one go */
-#define WINDOW_FAR 4096u
-#define FAR_BYTES (32u << 10)
+#define WINDOW 4096u /* a file reads ahead by itself */
+#define WINDOW_INFLATE (64u << 10) /* all bytes are made anyway */
 
 /* What extended headers say about the member that follows; first one wins. */
 struct extended {
@@ -76,13 +75,12 @@ static int grow_window(struct slc_tar *t, uint64_t cap)
 /* Moves the window to `off`, keeping what of it is already there. */
 static int fill_window(struct slc_tar *t, uint64_t off, uint64_t len)
 {
-	uint64_t end = t->win_off + t->win_len, want = WINDOW_FAR, kept = 0;
+	uint64_t end = t->win_off + t->win_len, want = WINDOW, kept = 0;
 	int64_t got;
 	int err;
 
-	/* An inflating source makes all bytes anyway. */
-	if (off < end || off - end < FAR_BYTES || t->src->size == SLC_SIZE_UNKNOWN)
-		want = WINDOW_NEAR;
+	if (t->src->size == SLC_SIZE_UNKNOWN)
+		want = WINDOW_INFLATE;
 	if (want < len)
 		want = len;
 	err = grow_window(t, want);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/crew.h"
 #include "base/ctx.h"
 #include "stream/dataset.h"
 #include "stream/listing.h"
@@ -14,6 +15,7 @@
 #include "stream/walk.h"
 
 #define HEAD_BYTES 512
+#define HEADS 1024 /* of as many files at a time */
 
 static const uint8_t megatron_magic[9] = "MMIDIDX\0";
 
@@ -120,6 +122,7 @@ int slc_fail_parse(struct slc_ctx *ctx, int err, const char *path,
 struct head {
 	uint8_t bytes[HEAD_BYTES];
 	size_t n;
+	bool there; /* has been read */
 };
 
 static int read_head(struct slc_ctx *ctx, const char *path, struct head *head)
@@ -128,6 +131,8 @@ static int read_head(struct slc_ctx *ctx, const char *path, struct head *head)
 	int64_t got;
 	int err;
 
+	if (head->there)
+		return 0;
 	err = slc_source_file_open(ctx, path, &src);
 	if (err)
 		return err;
@@ -135,8 +140,8 @@ static int read_head(struct slc_ctx *ctx, const char *path, struct head *head)
 	if (got < 0)
 		err = slc_fail(ctx, (int)got, "cannot read %s: %s", path,
 			       strerror((int)-got));
-	else
-		head->n = (size_t)got;
+	head->there = got >= 0;
+	head->n = got < 0 ? 0 : (size_t)got;
 	slc_source_file_close(&src);
 	return err;
 }
@@ -285,16 +290,15 @@ static int check_codec(struct slc_ctx *ctx, const char *path,
 }
 
 /* 1 taken, 0 not of a known format (only in a folder), or -errno. */
-static int take_file(struct slc_ctx *ctx, const char *path,
+static int take_file(struct slc_ctx *ctx, const char *path, struct head *head,
 		     const struct slc_taking *how, bool in_folder,
 		     struct slc_finds *finds)
 {
 	const struct slc_format *format = how->format;
-	struct head head = { .n = 0 };
 	uint32_t codec;
 	int err;
 
-	err = read_head(ctx, path, &head);
+	err = read_head(ctx, path, head);
 	if (err)
 		return err;
 	if (format == &slc_format_raw) {
@@ -303,13 +307,13 @@ static int take_file(struct slc_ctx *ctx, const char *path,
 		return err ? err : 1;
 	}
 	if (!format || format == &slc_format_megatron) {
-		err = take_pair(ctx, path, &head, format != NULL, in_folder,
+		err = take_pair(ctx, path, head, format != NULL, in_folder,
 				finds);
 		if (err)
 			return err;
 	}
 	if (!format)
-		format = slc_format_detect(path, head.bytes, head.n);
+		format = slc_format_detect(path, head->bytes, head->n);
 	/* Records have no look of their own: raw is only by wish. */
 	if (!format || format == &slc_format_raw ||
 	    format == &slc_format_megatron) {
@@ -322,12 +326,58 @@ static int take_file(struct slc_ctx *ctx, const char *path,
 	codec = codec_of_name(path);
 	/* Tars are renamed and recompressed; no tar begins like gzip or zstd. */
 	if (format == &slc_format_tar &&
-	    slc_codec_detect(head.bytes, head.n))
-		codec = slc_codec_detect(head.bytes, head.n);
+	    slc_codec_detect(head->bytes, head->n))
+		codec = slc_codec_detect(head->bytes, head->n);
 	err = check_codec(ctx, path, format, codec);
 	if (!err)
 		err = add_found(ctx, path, NULL, format, codec, 0, finds);
 	return err ? err : 1;
+}
+
+/* ---- many files ---- */
+
+struct look {
+	const char *const *paths;
+	struct head *heads;
+};
+
+/* Says nothing: what fails is tried again by read_head() of who needs it. */
+static int look_at(void *user, uint64_t i)
+{
+	struct look *l = user;
+
+	read_head(NULL, l->paths[i], &l->heads[i]);
+	return 0;
+}
+
+/* Takes each path in order, but waits for the heads of many at once. */
+static int take_each(struct slc_ctx *ctx, const char *const *paths, uint64_t n,
+		     int (*take)(struct slc_ctx *ctx, const char *path,
+				 struct head *head,
+				 const struct slc_taking *how,
+				 struct slc_finds *finds),
+		     const struct slc_taking *how, struct slc_finds *finds)
+{
+	uint64_t cap = n < HEADS ? n : HEADS, some;
+	struct head *heads = malloc((cap + 1) * sizeof(*heads));
+	int err = 0;
+
+	if (!heads)
+		return slc_fail(ctx, -ENOMEM, "no memory for a list of files");
+	for (uint64_t at = 0; at < n && !err; at += some) {
+		struct look look = { paths + at, heads };
+
+		some = n - at < cap ? n - at : cap;
+		for (uint64_t i = 0; i < some; i++)
+			heads[i].there = false;
+		if (some > 1)
+			slc_crew(slc_source_readers(), NULL, 0, some, look_at,
+				 &look);
+		for (uint64_t i = 0; i < some && !err; i++)
+			err = take(ctx, paths[at + i], &heads[i], how, finds);
+	}
+	free(heads);
+	return err;
 }
 
 /* ---- folders ---- */
@@ -360,7 +410,7 @@ static int no_whole(struct slc_ctx *ctx, const char *folder, char **path)
 }
 
 static int take_in_folder(struct slc_ctx *ctx, const char *path,
-			  const struct slc_taking *how,
+			  struct head *head, const struct slc_taking *how,
 			  struct slc_finds *finds)
 {
 	int kind = SLC_LISTING_NONE, taken;
@@ -377,7 +427,7 @@ static int take_in_folder(struct slc_ctx *ctx, const char *path,
 			"left out %s: a list of files, not data", path);
 		return 0;
 	}
-	taken = take_file(ctx, path, how, true, finds);
+	taken = take_file(ctx, path, head, how, true, finds);
 	if (!taken)
 		slc_log(ctx, SLC_LOG_INFO,
 			"left out %s: not of a format that sluice knows",
@@ -395,8 +445,9 @@ static int take_folder(struct slc_ctx *ctx, const char *folder,
 	err = slc_walk(ctx, folder,
 		       how->format == &slc_format_raw ? no_whole : mds_folder,
 		       &paths);
-	for (uint64_t i = 0; i < paths.n && !err; i++)
-		err = take_in_folder(ctx, paths.v[i], how, finds);
+	if (!err)
+		err = take_each(ctx, (const char *const *)paths.v, paths.n,
+				take_in_folder, how, finds);
 	slc_paths_fini(&paths);
 	if (!err && finds->n == before)
 		return slc_fail(ctx, -ENOENT,
@@ -405,8 +456,8 @@ static int take_folder(struct slc_ctx *ctx, const char *folder,
 	return err;
 }
 
-int slc_collect(struct slc_ctx *ctx, const char *path,
-		const struct slc_taking *how, struct slc_finds *finds)
+static int take_path(struct slc_ctx *ctx, const char *path, struct head *head,
+		     const struct slc_taking *how, struct slc_finds *finds)
 {
 	struct stat st;
 	int kind;
@@ -422,6 +473,12 @@ int slc_collect(struct slc_ctx *ctx, const char *path,
 		if (kind != SLC_LISTING_NONE)
 			return slc_listing_take(ctx, path, kind, how, finds);
 	}
-	kind = take_file(ctx, path, how, false, finds);
+	kind = take_file(ctx, path, head, how, false, finds);
 	return kind < 0 ? kind : 0;
+}
+
+int slc_collect(struct slc_ctx *ctx, const char *const *paths, uint64_t npaths,
+		const struct slc_taking *how, struct slc_finds *finds)
+{
+	return take_each(ctx, paths, npaths, take_path, how, finds);
 }

@@ -53,10 +53,10 @@ struct slc_found *slc_finds_add(struct slc_finds *finds);
 void slc_finds_fini(struct slc_finds *finds);
 
 /*
- * Appends the shards behind one path: a manifest, a file, a folder, an MDS
+ * Appends the shards behind each path: a manifest, a file, a folder, an MDS
  * index.json or a model.safetensors.index.json. 0 or -errno with the sentence.
  */
-int slc_collect(struct slc_ctx *ctx, const char *path,
+int slc_collect(struct slc_ctx *ctx, const char *const *paths, uint64_t npaths,
 		const struct slc_taking *how, struct slc_finds *finds);
 
 /* "DIR/NAME" of the folder of `path`: malloc'd, NULL without memory. */

@@ -5,8 +5,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/checked.h"
+#include "base/crew.h"
 #include "base/ctx.h"
 #include "stream/members.h"
 
@@ -93,8 +95,62 @@ static int count_in(struct slc_dataset *ds, struct slc_shard *sh)
 	return 0;
 }
 
+/* ---- every shard ---- */
+
+/* Each may take the 128 MiB of the largest window. */
+#define INFLATERS_MAX 8u
+/* As many hide the time that a read takes, and share what the drive gives. */
+#define SPARE_FROM 4u
+
+struct indexing {
+	struct slc_dataset *ds;
+	struct slc_finds *finds;
+	bool spare;
+};
+
+/* Says nothing: what fails is tried again by index_all(). */
+static int index_quietly(void *user, uint64_t i)
+{
+	struct indexing *w = user;
+	struct slc_shard *sh = &w->ds->shards[i];
+	int err = slc_shard_index(NULL, &w->finds->v[i], w->spare, sh);
+
+	if (err)
+		slc_shard_fini(sh);
+	return err;
+}
+
+static bool inflates(const struct slc_found *f)
+{
+	return f->codec && f->told != SLC_TOLD_MANIFEST;
+}
+
+/*
+ * A shard is one read after the other, each where the one before says; so
+ * many shards at once.
+ */
+static void index_at_once(struct indexing *w)
+{
+	unsigned int n = slc_source_readers(), few = INFLATERS_MAX;
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t i = 0;
+
+	if (cpus > 0 && cpus < few)
+		few = (unsigned int)cpus;
+	while (i < w->finds->n && !inflates(&w->finds->v[i]))
+		i++;
+	if (i < w->finds->n && n > few)
+		n = few;
+	if (n > w->finds->n)
+		n = (unsigned int)w->finds->n;
+	w->spare = n >= SPARE_FROM;
+	if (n > 1)
+		slc_crew(n, NULL, 0, w->finds->n, index_quietly, w);
+}
+
 static int index_all(struct slc_dataset *ds, struct slc_finds *finds)
 {
+	struct indexing w = { .ds = ds, .finds = finds };
 	int err;
 
 	ds->shards = calloc(finds->n ? finds->n : 1, sizeof(*ds->shards));
@@ -103,12 +159,20 @@ static int index_all(struct slc_dataset *ds, struct slc_finds *finds)
 				" shards", finds->n);
 	ds->verified = finds->n > 0;
 	ds->fingerprint = SLC_FINGERPRINT_INIT;
+	ds->nshards = finds->n;
+	index_at_once(&w);
+	/* In order, so that what is wrong first is what is said. */
 	for (uint64_t i = 0; i < finds->n; i++) {
-		struct slc_shard *sh = &ds->shards[ds->nshards++];
+		struct slc_shard *sh = &ds->shards[i];
 
-		err = slc_shard_index(ds->ctx, &finds->v[i], sh);
+		err = sh->path ? 0 :
+		      slc_shard_index(ds->ctx, &finds->v[i], false, sh);
 		if (err)
 			return err;
+		if (inflates(&finds->v[i]))
+			slc_log(ds->ctx, SLC_LOG_INFO,
+				"inflated all of %s to find its samples (a manifest by sluice pack saves this)",
+				sh->path);
 		err = count_in(ds, sh);
 		if (err)
 			return err;
@@ -173,8 +237,7 @@ int slc_dataset_open(struct slc_ctx *ctx, const char *const *paths,
 		return slc_fail(ctx, -ENOMEM, "no memory for a dataset");
 	atomic_init(&ds->refs, 1);
 	ds->ctx = slc_ctx_get(ctx);
-	for (uint32_t i = 0; i < npaths && !err; i++)
-		err = slc_collect(ctx, paths[i], &how, &finds);
+	err = slc_collect(ctx, paths, npaths, &how, &finds);
 	if (!err)
 		err = index_all(ds, &finds);
 	slc_finds_fini(&finds);

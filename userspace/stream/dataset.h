@@ -56,10 +56,11 @@ int slc_shard_open(struct slc_dataset *ds, uint64_t shard, uint32_t flags,
 
 /*
  * Reads the header or the index of what was found into *sh (zeroed by the
- * caller), and holds it against what the find was told. On success the arrays
- * of *found are the shard's. On failure *sh needs slc_shard_fini().
+ * caller), and holds it against what the find was told; with `spare` as one of
+ * many (slc_source_file_spare()). On success the arrays of *found are the
+ * shard's. On failure *sh needs slc_shard_fini().
  */
-int slc_shard_index(struct slc_ctx *ctx, struct slc_found *found,
+int slc_shard_index(struct slc_ctx *ctx, struct slc_found *found, bool spare,
 		    struct slc_shard *sh);
 void slc_shard_fini(struct slc_shard *sh);
 

@@ -169,7 +169,7 @@ static int check_st_file(struct slc_ctx *ctx, const char *path,
 	f.path = slc_path_beside(path, index->files[file]);
 	if (!f.path)
 		return no_memory(ctx, path);
-	err = slc_shard_index(ctx, &f, &sh);
+	err = slc_shard_index(ctx, &f, false, &sh);
 	for (uint64_t i = 0; i < sh.table.n && !err; i++) {
 		const char *name = sh.table.names + sh.table.tensors[i].name;
 

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/checked.h"
-#include "base/clock.h"
 #include "base/ctx.h"
 #include "stream/dataset.h"
 
@@ -256,7 +255,6 @@ static int parse_inflated(struct slc_ctx *ctx, struct slc_found *f,
 			  struct slc_source_file *file, struct slc_shard *sh)
 {
 	struct slc_source_inflate z;
-	int64_t began = slc_now_ns();
 	int err;
 
 	err = slc_source_inflate_init(&z, f->codec, &file->base);
@@ -269,11 +267,6 @@ static int parse_inflated(struct slc_ctx *ctx, struct slc_found *f,
 		err = bad_inflate(ctx, f, &z, z.err);
 	sh->inflated = z.made;
 	slc_source_inflate_fini(&z);
-	if (!err)
-		slc_log(ctx, SLC_LOG_INFO,
-			"inflated all of %s to find its samples: %" PRId64
-			" ms (a manifest by sluice pack saves this)",
-			f->path, (slc_now_ns() - began) / 1000000);
 	return err;
 }
 
@@ -286,16 +279,15 @@ static int parse_plain(struct slc_ctx *ctx, struct slc_found *f,
 {
 	int err;
 
-	if (f->told == SLC_TOLD_MANIFEST && f->extent_crc &&
-	    slc_source_file_verify(src, f->extent_crc))
-		return slc_fail(ctx, -ENOMEM, "no memory to read %s", f->path);
+	if (f->told == SLC_TOLD_MANIFEST && f->extent_crc)
+		slc_source_file_verify(src, f->extent_crc);
 	err = parse(ctx, f, f->path, &src->base, sh);
 	if (src->mismatch)
 		err = slc_fail_mismatch(ctx, f->path, "header", src);
 	return err;
 }
 
-static int index_single(struct slc_ctx *ctx, struct slc_found *f,
+static int index_single(struct slc_ctx *ctx, struct slc_found *f, bool spare,
 			struct slc_shard *sh)
 {
 	struct slc_source_file src;
@@ -313,6 +305,8 @@ static int index_single(struct slc_ctx *ctx, struct slc_found *f,
 	} else if (f->codec) {
 		err = parse_inflated(ctx, f, &src, sh);
 	} else {
+		if (spare)
+			slc_source_file_spare(&src);
 		err = parse_plain(ctx, f, &src, sh);
 	}
 close_src:
@@ -326,14 +320,15 @@ static void take(void *from, void *to)
 	memset(from, 0, sizeof(void *));
 }
 
-int slc_shard_index(struct slc_ctx *ctx, struct slc_found *f,
+int slc_shard_index(struct slc_ctx *ctx, struct slc_found *f, bool spare,
 		    struct slc_shard *sh)
 {
 	int err;
 
 	sh->codec = f->codec;
 	sh->record = f->record;
-	err = f->idx ? index_pair(ctx, f, sh) : index_single(ctx, f, sh);
+	err = f->idx ? index_pair(ctx, f, sh) :
+		       index_single(ctx, f, spare, sh);
 	if (err == -ENOENT && f->told == SLC_TOLD_MANIFEST)
 		return slc_fail(ctx, err,
 				"%s: the manifest lists it: bring it back, or run sluice pack again",

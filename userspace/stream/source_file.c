@@ -7,18 +7,27 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/checked.h"
 #include "base/ctx.h"
 #include "stream/dataset.h"
 
 /*
  * A tar of small files is read header by header, nearly in sequence; one of
  * large files, header by far away header. So the window doubles while reads
- * come in sequence and falls back to a page when one jumps.
+ * come in sequence, and falls back to two pages (a header and what comes
+ * after it) when one jumps. Over less than NEAR_ALONE a drive reads on in the
+ * time that one read takes; of many at once it does 1 / NEAR_SPARE of a byte.
  */
-#define AHEAD_MIN 4096u
+#define PAGE 4096u
+#define AHEAD_MIN (2 * PAGE)
 #define AHEAD_MAX (512u << 10)
+#define NEAR_ALONE (256u << 10)
+#define NEAR_SPARE (16u << 10)
+/* On the reference machine 64 bring no more. */
+#define READERS_MAX 32u
 
 int64_t slc_stat_mtime_ns(const struct stat *st)
 {
@@ -92,23 +101,49 @@ static int64_t read_full(int fd, uint64_t off, uint8_t *buf, uint64_t len)
 	return (int64_t)done;
 }
 
-/* Reads a new window at off; its size follows how reads have come so far. */
-static int64_t refill(struct slc_source_file *src, uint64_t off)
+/* Reads [at, at + len) into an empty window of that size. */
+static int64_t read_window(struct slc_source_file *src, uint64_t at,
+			   uint64_t len)
 {
-	bool near = src->have && off >= src->at &&
-		    off - src->at <= 2 * src->have;
 	int64_t got;
 
-	if (!near)
-		src->ahead = AHEAD_MIN;
-	else if (src->ahead < AHEAD_MAX)
-		src->ahead *= 2;
 	src->have = 0;
-	src->at = off;
-	got = read_full(src->fd, off, src->window, src->ahead);
+	if (src->room < len) {
+		free(src->window);
+		src->window = malloc(len);
+		src->room = src->window ? len : 0;
+		if (!src->window)
+			return -ENOMEM;
+	}
+	src->at = at;
+	got = read_full(src->fd, at, src->window, len);
 	if (got > 0)
 		src->have = (uint64_t)got;
 	return got;
+}
+
+/* The kernel reads on by itself, or what it is asked for and no more. */
+static void read_on(struct slc_source_file *src, bool on)
+{
+	if (src->near == NEAR_ALONE || src->reads_on == on)
+		return;
+	/* A refusal costs time only. */
+	posix_fadvise(src->fd, 0, 0,
+		      on ? POSIX_FADV_NORMAL : POSIX_FADV_RANDOM);
+	src->reads_on = on;
+}
+
+/* A new window around off; its size follows how reads have come so far. */
+static int64_t refill(struct slc_source_file *src, uint64_t off)
+{
+	uint64_t end = src->at + src->have;
+
+	if (off < src->at || off > end + src->near)
+		src->ahead = AHEAD_MIN;
+	else if (src->ahead < AHEAD_MAX)
+		src->ahead *= 2;
+	read_on(src, src->ahead == AHEAD_MAX);
+	return read_window(src, slc_align_down(off, PAGE), src->ahead);
 }
 
 /* The whole extent around off, and only if it is what was packed. */
@@ -120,17 +155,15 @@ static int64_t refill_verified(struct slc_source_file *src, uint64_t off)
 
 	if (want > SLC_EXTENT_BYTES)
 		want = SLC_EXTENT_BYTES;
-	src->have = 0;
-	src->at = i * SLC_EXTENT_BYTES;
-	got = read_full(src->fd, src->at, src->window, want);
+	got = read_window(src, i * SLC_EXTENT_BYTES, want);
 	if (got < 0)
 		return got;
 	src->got_crc = slc_crc32c(0, src->window, (uint64_t)got);
 	if ((uint64_t)got < want || src->got_crc != src->extent_crc[i]) {
+		src->have = 0;
 		src->mismatch = true;
 		return -EBADMSG;
 	}
-	src->have = (uint64_t)got;
 	return got;
 }
 
@@ -159,6 +192,7 @@ static int64_t file_read(struct slc_source *base, uint64_t off, void *buf,
 			continue;
 		}
 		if (!src->extent_crc && len - done >= AHEAD_MAX) {
+			read_on(src, true);
 			got = read_full(src->fd, at, to + done, len - done);
 			return got < 0 ? got : (int64_t)done + got;
 		}
@@ -189,34 +223,40 @@ int slc_source_file_open(struct slc_ctx *ctx, const char *path,
 		err = slc_fail_open(ctx, errno, path);
 	else
 		err = check_regular(ctx, path, &src->st);
-	if (err)
-		goto close_fd;
-	src->window = malloc(AHEAD_MAX);
-	if (!src->window) {
-		err = slc_fail(ctx, -ENOMEM, "no memory to read %s", path);
-		goto close_fd;
+	if (err) {
+		close(src->fd);
+		return err;
 	}
-	src->ahead = AHEAD_MIN;
+	/* The first window doubles it. */
+	src->ahead = AHEAD_MIN / 2;
+	src->near = NEAR_ALONE;
+	src->reads_on = true;
 	src->base.read = file_read;
 	src->base.size = (uint64_t)src->st.st_size;
 	return 0;
-
-close_fd:
-	close(src->fd);
-	return err;
 }
 
-int slc_source_file_verify(struct slc_source_file *src,
-			   const uint32_t *extent_crc)
+void slc_source_file_spare(struct slc_source_file *src)
 {
-	uint8_t *window = realloc(src->window, SLC_EXTENT_BYTES);
+	src->near = NEAR_SPARE;
+	read_on(src, false);
+}
 
-	if (!window)
-		return -ENOMEM;
-	src->window = window;
+void slc_source_file_verify(struct slc_source_file *src,
+			    const uint32_t *extent_crc)
+{
 	src->have = 0;
 	src->extent_crc = extent_crc;
-	return 0;
+}
+
+unsigned int slc_source_readers(void)
+{
+	struct rlimit lim;
+
+	/* One descriptor each; most are for others. */
+	if (!getrlimit(RLIMIT_NOFILE, &lim) && lim.rlim_cur / 4 < READERS_MAX)
+		return (unsigned int)(lim.rlim_cur / 4);
+	return READERS_MAX;
 }
 
 int slc_fail_mismatch(struct slc_ctx *ctx, const char *path, const char *what,
