@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Packing where few descriptors are left: slower, or an error in words. */
+/* Where few descriptors are left: slower, or an error in words. */
 #include <errno.h>
 #include <sys/resource.h>
 
@@ -66,6 +66,40 @@ static int pack_with(struct ktap_fixture_descriptors *self, unsigned int n)
 	return -WEXITSTATUS(status);
 }
 
+/* Streams in such a child: how many samples came, or -errno. */
+static int stream_with(struct ktap_fixture_descriptors *self, unsigned int n,
+		       uint32_t shuffle)
+{
+	struct slc_stream_attr a = { .size = sizeof(a), .node = -1,
+				     .memory = 8u << 20, .page_size = 4096,
+				     .shuffle = shuffle, .seed = 3 };
+	int res, status, next, got = 0;
+	struct slc_stream *s;
+	struct rlimit few;
+	struct slc_view v;
+	pid_t pid = fork();
+
+	MD_MUST(pid >= 0);
+	if (!pid) {
+		next = dup(0);
+		MD_MUST(next > 0 && !close(next));
+		few.rlim_cur = few.rlim_max = (rlim_t)next + n;
+		MD_MUST(!setrlimit(RLIMIT_NOFILE, &few));
+		res = slc_stream_open(self->ds, &a, &s);
+		while (!res && (res = slc_stream_next(s, &v, 1)) == 1) {
+			slc_stream_release(s, &v, 1);
+			got++;
+			res = 0;
+		}
+		if (res < 0)
+			printf("# %u: %s\n", n, slc_last_error(self->ctx));
+		fflush(stdout);
+		_exit(res < 0 ? 255 : got);
+	}
+	MD_MUST(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
 static int open_one(struct slc_ctx *ctx, const char *path,
 		    struct slc_dataset **out)
 {
@@ -101,6 +135,27 @@ TEST_F(descriptors, fewer_are_refused_in_words_and_nothing_is_left)
 	for (unsigned int n = 0; n < LEAST; n++)
 		EXPECT_EQ(pack_with(self, n), -EMFILE);
 	EXPECT_NE(access(self->manifest, F_OK), 0);
+}
+
+/* Those that fly have every file that may be open when one is to be inflated. */
+TEST_F(descriptors, three_are_enough_to_stream_compressed_shards_among_others)
+{
+	const unsigned int shards = 40, samples = 6;
+
+	for (unsigned int i = 0; i < shards; i++) {
+		const char *tar = md_path("%s/%02u.tar", self->data, i);
+
+		md_tar(tar, samples, 3000, NULL);
+		if (i % 3)
+			continue;
+		md_gzip(tar, md_path("%s.gz", tar));
+		MD_MUST(!unlink(tar));
+	}
+	ASSERT_EQ(open_one(self->ctx, self->data, &self->ds), 0);
+	for (unsigned int n = LEAST; n < 24; n++)
+		for (uint32_t shuffle = 0; shuffle < 2; shuffle++)
+			EXPECT_EQ(stream_with(self, n, shuffle),
+				  shards * samples);
 }
 
 /* The shards before it are still on their way. */

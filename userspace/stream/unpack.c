@@ -44,25 +44,45 @@ static int fail(struct slc_stream *s, const struct slc_fetch *f, int err,
 							 s->item_mask].sample);
 }
 
-/* Asks for the next stretch of the file, if there is one. */
+/* The file of the shard; others are let go of as what flies lands. */
+static int get_file(struct slc_stream *s)
+{
+	struct slc_unpack *u = &s->unpack;
+	int err;
+
+	while ((err = slc_files_get(&s->files, u->shard, &u->file)) == -EAGAIN &&
+	       s->flying) {
+		err = slc_fetch_reap(s, 1);
+		if (err < 0)
+			return err;
+	}
+	if (err)
+		return slc_fault_set(&s->fault, err == -EAGAIN ? -EMFILE : err,
+				     "%s", slc_last_error(s->ctx));
+	return 0;
+}
+
+/*
+ * Asks for the next stretch of the file, if there is one. On failure, which
+ * may be -EINTR, the buffer is as it was.
+ */
 static int ask(struct slc_stream *s, uint32_t i)
 {
 	struct slc_unpack *u = &s->unpack;
 	const struct slc_shard *sh = &s->ds->shards[u->shard];
+	bool more = u->asked < sh->size;
 	struct slc_stage *b = &u->stage[i];
 	struct slc_move mv;
-	int err;
+	int err = more ? get_file(s) : 0;
 
+	if (err)
+		return err;
 	b->off = u->asked;
 	b->used = b->len = 0;
 	b->err = 0;
 	b->state = SLC_FETCH_READY;
-	if (u->asked == sh->size)
+	if (!more)
 		return 0;
-	err = slc_files_get(&s->files, u->shard, &u->file);
-	if (err)
-		return slc_fault_set(&s->fault, err == -EAGAIN ? -EMFILE : err,
-				     "%s", slc_last_error(s->ctx));
 	b->len = sh->size - u->asked < u->stage_len ? sh->size - u->asked :
 						      u->stage_len;
 	u->asked += b->len;
@@ -130,7 +150,11 @@ static int begin(struct slc_stream *s, const struct slc_fetch *f)
 	u->cur = 0;
 	u->shard = f->shard;
 	err = ask(s, 0);
-	return err ? err : ask(s, 1);
+	if (!err)
+		err = ask(s, 1);
+	if (err)
+		u->shard = UINT64_MAX; /* it has not begun */
+	return err;
 }
 
 /* The buffer with the next compressed bytes; one that is used up is refilled. */
@@ -248,7 +272,7 @@ int slc_unpack_run(struct slc_stream *s, struct slc_fetch *f)
 	int err;
 
 	if (u->shard != f->shard || u->made > f->off + f->filled) {
-		u->shard = UINT64_MAX; /* until it has begun */
+		u->shard = UINT64_MAX;
 		err = begin(s, f);
 		if (err)
 			return err;
