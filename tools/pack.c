@@ -141,8 +141,9 @@ static int pack(const struct options *o, struct slc_ctx *ctx,
 		slc_cmd_error(err, "stopped: nothing was written");
 		return SLC_EXIT_FAILED;
 	}
-	if (err == -ESTALE) {
-		/* Nobody's mistake: a file changed while it was read. */
+	if (err == -ESTALE || err == -EFBIG) {
+		/* Nothing that was given is wrong: a file changed while it was
+		 * read, or one that is written may not grow (ulimit -f). */
 		slc_cmd_fail(ctx, err);
 		return SLC_EXIT_FAILED;
 	}
