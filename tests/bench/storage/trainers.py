@@ -2,10 +2,8 @@
 """What trainers do today, on cold data, beside `sluice stream`.
 
 numpy.memmap and a Python loop over a shuffled Megatron file; Python's tarfile
-over WebDataset shards. Alternating, medians. Before each run the files are read
-and dropped from the page cache again (posix_fadvise, which needs no privilege):
-a virtual machine may have given its free memory back to the host, and whoever
-then fills a page cache pays for getting it anew. Our time counts from before
+over WebDataset shards. Alternating, medians. The page cache is dropped before
+each run (posix_fadvise, which needs no privilege). Our time counts from before
 the dataset is opened, indexing included. A manifest made by `sluice pack` holds
 the index of a tar; its row says so, and what packing took.
 
@@ -28,11 +26,6 @@ SECONDS = 8.0  # a run of the loop stops after this: its rate is steady
 
 
 def cold(paths):
-    buf = bytearray(1 << 20)
-    for path in paths:
-        with open(path, "rb", buffering=0) as file:
-            while file.readinto(buf):
-                pass
     for path in paths:
         fd = os.open(path, os.O_RDONLY)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
