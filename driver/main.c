@@ -2,8 +2,8 @@
 /*
  * main.c - the device /dev/sluice and its table of calls.
  *
- * The module is off the data path: it answers who it is. Regions, pins and
- * dma-bufs will be objects of the open file, each in a file of its own.
+ * The module is off the data path: it only gives out memory, and the file that
+ * was asked holds none of it.
  */
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
@@ -11,48 +11,61 @@
 #include <linux/nospec.h>
 #include <linux/uaccess.h>
 
-#include <sluice.h>
+#include "fault.h"
+#include "region.h"
 
-/* One argument of any call; each begins with its size. */
-union sluice_arg {
-	__u32 size;
-	struct sluice_info info;
-};
+static bool drain;
+module_param(drain, bool, 0644);
+MODULE_PARM_DESC(drain,
+		 "give out nothing any more, so that the module can leave");
+
+bool sluice_draining(void)
+{
+	return READ_ONCE(drain);
+}
 
 struct sluice_call {
 	unsigned int cmd;
 	u32 min_size; /* of the first version of the struct */
 	u32 size;     /* of the version this module knows */
-	long (*run)(union sluice_arg *arg);
+	bool answers; /* or it has an effect that cannot be taken back */
+	sluice_call_fn *run;
 };
 
-static long sluice_call_info(union sluice_arg *arg)
-{
-	struct sluice_info *info = &arg->info;
-
-	if (info->flags || info->__reserved)
-		return -EINVAL;
-	info->abi = SLUICE_ABI;
-	info->features = 0;
-	info->page_size = PAGE_SIZE;
-	return 0;
-}
-
-#define SLUICE_CALL(_cmd, _run, _struct, _last)                               \
-	[_IOC_NR(_cmd) - SLUICE_CMD_BASE] = {                                 \
-		.cmd = (_cmd),                                                \
-		.min_size = offsetofend(_struct, _last) +                     \
-			    BUILD_BUG_ON_ZERO(offsetof(_struct, size)) +      \
-			    BUILD_BUG_ON_ZERO(sizeof(_struct) % 8) +          \
-			    BUILD_BUG_ON_ZERO(sizeof(_struct) > PAGE_SIZE),   \
-		.size = sizeof(_struct),                                      \
-		.run = (_run),                                                \
+#define SLUICE_CALL(_cmd, _run, _struct, _last, _answers)                      \
+	[_IOC_NR(_cmd) - SLUICE_CMD_BASE] = {                                  \
+		.cmd = (_cmd),                                                 \
+		.min_size = offsetofend(_struct, _last) +                      \
+			    BUILD_BUG_ON_ZERO(offsetof(_struct, size)) +       \
+			    BUILD_BUG_ON_ZERO(sizeof(_struct) % 8) +           \
+			    BUILD_BUG_ON_ZERO(sizeof(_struct) > PAGE_SIZE),    \
+		.size = sizeof(_struct),                                       \
+		.answers = (_answers),                                         \
+		.run = (_run),                                                 \
 	}
 
 /* The last field named is that of the struct's first version. */
 static const struct sluice_call sluice_calls[] = {
 	SLUICE_CALL(SLUICE_INFO, sluice_call_info, struct sluice_info,
-		    page_size),
+		    page_size, true),
+	SLUICE_CALL(SLUICE_FEATURE, sluice_call_feature, struct sluice_feature,
+		    why, true),
+	SLUICE_CALL(SLUICE_ALLOC, sluice_call_alloc, struct sluice_alloc,
+		    __reserved, true),
+	SLUICE_CALL(SLUICE_PIN, sluice_call_pin, struct sluice_pin, __reserved,
+		    true),
+	SLUICE_CALL(SLUICE_PEER, sluice_call_peer, struct sluice_peer,
+		    __reserved, true),
+	SLUICE_CALL(SLUICE_OPEN, sluice_call_open, struct sluice_open,
+		    __reserved, true),
+	SLUICE_CALL(SLUICE_STAT, sluice_call_stat, struct sluice_stat, name,
+		    true),
+	SLUICE_CALL(SLUICE_RUNS, sluice_call_runs, struct sluice_runs, runs,
+		    true),
+	SLUICE_CALL(SLUICE_GRANT, sluice_call_grant, struct sluice_grant,
+		    __reserved, false),
+	SLUICE_CALL(SLUICE_REMOVE, sluice_call_remove, struct sluice_remove,
+		    name, false),
 };
 
 static long sluice_ioctl(struct file *file, unsigned int cmd,
@@ -60,10 +73,11 @@ static long sluice_ioctl(struct file *file, unsigned int cmd,
 {
 	unsigned int nr = _IOC_NR(cmd) - SLUICE_CMD_BASE;
 	void __user *uarg = (void __user *)user;
+	struct sluice_handle handle = { .fd = -1 };
 	const struct sluice_call *call;
 	union sluice_arg arg = {};
 	u32 usize;
-	long ret;
+	int ret;
 
 	if (nr >= ARRAY_SIZE(sluice_calls))
 		return -ENOTTY;
@@ -81,12 +95,17 @@ static long sluice_ioctl(struct file *file, unsigned int cmd,
 		return ret;
 	/* The caller may have changed it since; the one that was checked. */
 	arg.size = usize;
-	ret = call->run(&arg);
+	ret = call->run(&arg, &handle);
+	/* The answer first: a descriptor that was given cannot be taken back.
+	 */
+	if (!ret && call->answers &&
+	    SLUICE_TRY(copy_to_user(uarg, &arg, min(usize, call->size)), 1))
+		ret = -EFAULT;
 	if (ret)
-		return ret;
-	if (copy_to_user(uarg, &arg, min(usize, call->size)))
-		return -EFAULT;
-	return 0;
+		sluice_handle_abort(&handle);
+	else
+		sluice_handle_commit(&handle);
+	return ret;
 }
 
 static const struct file_operations sluice_fops = {
@@ -94,6 +113,7 @@ static const struct file_operations sluice_fops = {
 	.open = nonseekable_open,
 	.unlocked_ioctl = sluice_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
+	.uring_cmd = sluice_ring_cmd,
 };
 
 /* A udev rule gives the node to the group that may pin memory. */
@@ -104,7 +124,37 @@ static struct miscdevice sluice_device = {
 	.mode = 0660,
 };
 
-module_misc_device(sluice_device);
+static int __init sluice_init(void)
+{
+	int ret;
+
+	sluice_stat_init();
+	ret = sluice_bar_init();
+	if (ret)
+		goto err_stat;
+	ret = misc_register(&sluice_device);
+	if (ret)
+		goto err_bar;
+	return 0;
+
+err_bar:
+	sluice_bar_exit();
+err_stat:
+	sluice_stat_exit();
+	return ret;
+}
+
+/* Nobody has a dma-buf any more: each held this module. */
+static void __exit sluice_exit(void)
+{
+	misc_deregister(&sluice_device);
+	sluice_bar_exit();
+	sluice_stat_exit();
+	sluice_name_exit();
+}
+
+module_init(sluice_init);
+module_exit(sluice_exit);
 
 MODULE_DESCRIPTION("memory for the data plane beneath AI trainers");
 MODULE_LICENSE("GPL");

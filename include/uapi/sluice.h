@@ -35,6 +35,7 @@
  *  - EINTR: killed while waiting for memory.
  *  - ENODEV: the device behind the region is gone.
  *  - ENOENT: no such region; the descriptor is no region of this module.
+ *  - EBADF: the descriptor is not open.
  *  - EEXIST, EACCES, EPERM: of names, as a file's.
  *
  * A call that fails has no effect.
@@ -125,7 +126,7 @@ struct sluice_feature {
 /**
  * struct sluice_alloc - ioctl(SLUICE_ALLOC)
  * @size: sizeof(struct sluice_alloc)
- * @flags: SLUICE_ALLOC_STRICT
+ * @flags: SLUICE_ALLOC_STRICT: EINVAL when @len is no multiple of @run
  * @len: bytes, a multiple of the page size, not 0
  * @run: bytes of physically contiguous runs to aim for: the page size, or 2 MiB
  *	(0 means that). Larger is EOPNOTSUPP: neighbouring runs are merged where
@@ -175,7 +176,9 @@ struct sluice_alloc {
  * shared memory. It is charged like mlock(2), and stays pinned after munmap(2).
  * EFAULT: a hole, memory that may not be written, or memory that the kernel
  * does not pin for long (a mapped device, another region). EOPNOTSUPP: a file
- * on a disk.
+ * on a disk. With SLUICE_PIN_READ a device may read it, and is refused (EACCES)
+ * when it maps the dma-buf to write. A mapping of the dma-buf is for the CPU
+ * only: O_DIRECT, ibv_reg_mr() and the like take the memory where it lies.
  */
 struct sluice_pin {
 	__u32 size;
@@ -206,9 +209,11 @@ struct sluice_pin {
  *
  * It has struct pages, so that O_DIRECT and io_uring reach it through its
  * mapping; a device that cannot reach it gets EOPNOTSUPP when it attaches.
- * When the function is unbound or unplugged the region dies: touching a mapping
- * is SIGBUS, calls are ENODEV. ENODEV: no such function is bound. ENOSPC: the
- * BAR has not so much room in one piece.
+ * It is zeroed, and charged to nobody. When the function is unbound or unplugged
+ * the region dies: touching a mapping is SIGBUS, calls are ENODEV; the unbinding
+ * waits for I/O under way, and for importers and rings until they let go.
+ * ENODEV: no such function is bound. ENOSPC: the BAR has not so much room in one
+ * piece.
  */
 struct sluice_peer {
 	__u32 size;
@@ -347,9 +352,9 @@ struct sluice_runs {
  * @size: sizeof(struct sluice_grant)
  * @flags: what to change: SLUICE_GRANT_*, at least one
  * @name: of the region
- * @uid: the new owner: needs CAP_CHOWN
- * @gid: the new group: one of the owner's, or CAP_CHOWN
- * @mode: the new permission bits
+ * @uid: the new owner: needs CAP_CHOWN; 0 where it is not to change
+ * @gid: the new group: one of the owner's, or CAP_CHOWN; 0 likewise
+ * @mode: the new permission bits; 0 likewise
  * @__reserved: must be 0
  *
  * As chown(2) and chmod(2). EPERM: neither the owner's nor privileged. The
@@ -387,7 +392,9 @@ struct sluice_remove {
 
 /*
  * IORING_OP_URING_CMD on /dev/sluice: sqe->cmd_op is one of these, sqe->cmd
- * holds a struct sluice_ring, sqe->len and sqe->rw_flags are 0.
+ * holds a struct sluice_ring, sqe->addr, len and uring_cmd_flags are 0. Errors:
+ * as above, and ENOTTY: another cmd_op; EINVAL also: no such index of the table;
+ * EBUSY: something is there already.
  */
 enum {
 	SLUICE_RING_REGISTER = 1,
@@ -396,8 +403,9 @@ enum {
 
 /**
  * struct sluice_ring - a range of a region in an io_uring's buffer table
- * @fd: a dma-buf of this module, open for writing; 0 to unregister
- * @index: of the table, which must be sparse there
+ * @fd: a dma-buf of this module; 0 to unregister. One that is open for reading
+ *	only is a buffer for WRITE_FIXED only
+ * @index: of the table, which must be empty there
  * @page: first page of the range; 0 to unregister
  * @npages: pages, 1 to 4 GiB - 1 byte in all; 0 to unregister
  *

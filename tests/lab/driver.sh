@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The module, held to tests/lab/driver.c: where it is loaded (/dev/sluice), else
+# The module, held to tests/lab/suite/abi.c: where it is loaded (/dev/sluice), else
 # in a QEMU guest, where it also leaves again and the kernel's log stays clean.
 # KTAP on stdout, exit 0, 1 or 4.
 #
@@ -22,7 +22,7 @@ skip() {
 
 mkdir -p $lab/root/bin $lab/root/dev $lab/root/proc $lab/root/sys || exit 1
 gcc -static -O1 -g -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Itests -I. \
-	-Wno-pointer-to-int-cast -o $lab/root/bin/driver tests/lab/driver.c || exit 1
+	-Wno-pointer-to-int-cast -o $lab/root/bin/driver tests/lab/suite/abi.c || exit 1
 [ -e /dev/sluice ] && exec $lab/root/bin/driver
 
 for c in qemu-system-x86_64 busybox cpio; do
