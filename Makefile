@@ -2,6 +2,7 @@
 # make                 build/sluice, build/libsluice.so.0, build/libsluice.a
 # make tests           the unit and fault tests, in build/tests/
 # make SAN=address,undefined BUILD=build-asan tests    the same, instrumented
+# make lab-suites      the module's tests for tests/lab/run, in build/tests/lab/
 # make fuzzers         one libFuzzer program a parser, in build-fuzz/fuzz/
 # make module         build/sluice.ko, the kernel module (optional)
 # make check-floors check-headers
@@ -35,6 +36,7 @@ LIB_SRC  := $(wildcard userspace/*/*.c)
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/o/%.o)
 TOOL_SRC := $(wildcard tools/*.c)
 TOOL_OBJ := $(TOOL_SRC:%.c=$(BUILD)/o/%.o)
+LABS     := $(patsubst tests/lab/suite/%.c,$(BUILD)/tests/lab/%,$(wildcard tests/lab/suite/*.c))
 UNITS    := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/*.c))
 FAULTS   := $(patsubst tests/fault/%.c,$(BUILD)/tests/fault/%,$(wildcard tests/fault/*.c))
 FUZZERS  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*.c))
@@ -82,6 +84,14 @@ $(BUILD)/tests/%: tests/unit/%.c $(TEST_OBJ) $(BUILD)/libsluice.a
 		$< $(filter %.o,$^) $(BUILD)/libsluice.a $(LDALL) $(call wraps,$<) $(LIBS)
 
 tests: $(UNITS) $(FAULTS)
+
+# The module's tests: static, for a guest that has nothing else.
+lab-suites: $(LABS)
+
+$(BUILD)/tests/lab/%: tests/lab/suite/%.c
+	@mkdir -p $(@D) $(BUILD)/o
+	$(CC) $(ALL_CFLAGS) $(TEST_CFLAGS) -static -MMD -MP -MF $(BUILD)/o/tests-lab-$*.d \
+		-o $@ $< -luring -lpthread
 
 # Programs that make test data: build/mkdata.
 $(DATA): $(BUILD)/%: tests/data/%.c $(BUILD)/libsluice.a
@@ -154,7 +164,7 @@ clean:
 	rm -rf build build-*
 
 FORCE:
-.PHONY: all tests data fuzzers fuzz-programs module check check-floors check-headers \
+.PHONY: all tests lab-suites data fuzzers fuzz-programs module check check-floors check-headers \
 	install uninstall clean FORCE
 .SECONDARY: $(TEST_OBJ)
 -include $(wildcard $(BUILD)/o/*.d $(BUILD)/o/*/*.d $(BUILD)/o/*/*/*.d)
