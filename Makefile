@@ -88,10 +88,13 @@ tests: $(UNITS) $(FAULTS)
 # The module's tests: static, for a guest that has nothing else.
 lab-suites: $(LABS)
 
+# RDMA's library finds its drivers at run time, unless they are linked in.
+RXE := -DRDMA_STATIC_PROVIDERS=rxe -libverbs $(wildcard /usr/lib/*/librxe-rdmav*.a) \
+	-libverbs -lnl-route-3 -lnl-3
 $(BUILD)/tests/lab/%: tests/lab/suite/%.c
 	@mkdir -p $(@D) $(BUILD)/o
 	$(CC) $(ALL_CFLAGS) $(TEST_CFLAGS) -static -MMD -MP -MF $(BUILD)/o/tests-lab-$*.d \
-		-o $@ $< -luring -lpthread
+		-o $@ $< $(if $(shell grep infiniband/verbs.h $<),$(RXE)) -luring -lpthread
 
 # Programs that make test data: build/mkdata.
 $(DATA): $(BUILD)/%: tests/data/%.c $(BUILD)/libsluice.a
