@@ -4,7 +4,9 @@
 # make SAN=address,undefined BUILD=build-asan tests    the same, instrumented
 # make lab-suites      the module's tests for tests/lab/run, in build/tests/lab/
 # make fuzzers         one libFuzzer program a parser, in build-fuzz/fuzz/
-# make module         build/sluice.ko, the kernel module (optional)
+# make module         build/sluice.ko, the kernel module (optional); KDIR, SLC_FAULT=1
+# make module-check   its code under sparse, W=1 and checkpatch
+# make dkms-install   the module for every kernel of this machine, its udev rule
 # make check-floors check-headers
 # make install DESTDIR= PREFIX=
 BUILD   ?= build
@@ -127,6 +129,28 @@ module:
 	$(MAKE) -C $(KDIR) M=$(MODULE) W=1 modules
 	@cp $(MODULE)/driver/sluice.ko $(BUILD)/sluice.ko
 
+module-check:
+	./tests/module $(BUILD)/module-check "$(KDIR)"
+
+# With DESTDIR only the files, as a package has them.
+DKMS := $(DESTDIR)/usr/src/sluice-$(VERSION)
+dkms-install:
+	install -d $(DKMS)/driver $(DKMS)/include/uapi $(DESTDIR)/usr/lib/udev/rules.d
+	install -m 644 Kbuild $(DKMS)
+	install -m 644 driver/Kbuild driver/*.[ch] $(DKMS)/driver
+	install -m 644 include/uapi/sluice.h $(DKMS)/include/uapi
+	sed 's/@VERSION@/$(VERSION)/' driver/dkms.conf > $(DKMS)/dkms.conf
+	install -m 644 driver/60-sluice.rules $(DESTDIR)/usr/lib/udev/rules.d
+ifeq ($(DESTDIR),)
+	groupadd --system --force sluice
+	dkms install -m sluice -v $(VERSION)
+	udevadm control --reload || true # where udev runs
+endif
+
+dkms-uninstall:
+	-$(if $(DESTDIR),,dkms remove -m sluice -v $(VERSION) --all)
+	rm -rf $(DKMS) $(DESTDIR)/usr/lib/udev/rules.d/60-sluice.rules
+
 check-floors:
 	./tests/floors
 
@@ -167,7 +191,8 @@ clean:
 	rm -rf build build-*
 
 FORCE:
-.PHONY: all tests lab-suites data fuzzers fuzz-programs module check check-floors check-headers \
+.PHONY: all tests lab-suites data fuzzers fuzz-programs module module-check dkms-install \
+	dkms-uninstall check check-floors check-headers \
 	install uninstall clean FORCE
 .SECONDARY: $(TEST_OBJ)
 -include $(wildcard $(BUILD)/o/*.d $(BUILD)/o/*/*.d $(BUILD)/o/*/*/*.d)

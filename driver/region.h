@@ -117,19 +117,25 @@ static inline bool sluice_region_dead(const struct sluice_region *region)
 	return atomic_read(&region->dead);
 }
 
-/* 0: the memory stays until _exit(), which is to be given @idx; or -ENODEV. */
+/*
+ * 0: the memory stays until _exit(), which is to be given @idx; or -ENODEV.
+ * sparse, which cannot follow that, is told that each is balanced in itself.
+ */
 static inline int sluice_region_enter(const struct sluice_region *region,
 				      int *idx)
 {
 	*idx = srcu_read_lock(&sluice_srcu);
-	if (!sluice_region_dead(region))
-		return 0;
-	srcu_read_unlock(&sluice_srcu, *idx);
-	return -ENODEV;
+	if (sluice_region_dead(region)) {
+		srcu_read_unlock(&sluice_srcu, *idx);
+		return -ENODEV;
+	}
+	__release(&sluice_srcu);
+	return 0;
 }
 
 static inline void sluice_region_exit(int idx)
 {
+	__acquire(&sluice_srcu);
 	srcu_read_unlock(&sluice_srcu, idx);
 }
 

@@ -10,6 +10,7 @@
 FIXTURE(ring)
 {
 	int dev, regions, fds, fd;
+	long pinned;
 	struct io_uring ring;
 };
 
@@ -23,6 +24,7 @@ FIXTURE_SETUP(ring)
 		SKIP("/dev/sluice: %s", strerror(errno));
 	self->regions = regions_now(self->dev);
 	self->fds = fds_now();
+	self->pinned = pinned_now();
 	ASSERT_EQ(io_uring_queue_init(8, &self->ring, 0), 0);
 	ASSERT_EQ(io_uring_register_buffers_sparse(&self->ring, 4), 0);
 	self->fd = alloc_fd(self->dev, LEN);
@@ -37,9 +39,11 @@ FIXTURE_TEARDOWN(ring)
 	if (self->ring.ring_fd > 0)
 		io_uring_queue_exit(&self->ring);
 	/* The ring ends a little later. */
-	for (int i = 0; i < 300 && regions_now(self->dev) != self->regions; i++)
+	for (int i = 0; i < 1000 && (regions_now(self->dev) != self->regions ||
+				     pinned_now() != self->pinned); i++)
 		usleep(10000);
 	EXPECT_EQ(regions_now(self->dev), self->regions);
+	EXPECT_EQ(pinned_now(), self->pinned);
 	EXPECT_EQ(fds_now(), self->fds);
 	close(self->dev);
 }
