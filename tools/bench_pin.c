@@ -552,6 +552,8 @@ int slc_cmd_bench_pin(int argc, char **argv)
 
 	if (argp_parse(&argp, argc, argv, 0, NULL, &opt))
 		return SLC_EXIT_INVALID;
+	/* The other ways are ways to host memory: so is this one. */
+	unsetenv("SLC_REGIONS");
 	if (!opt.size)
 		opt.size = default_size();
 	if (opt.size > INT64_MAX / (6 * MAX_RUNS))

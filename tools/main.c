@@ -61,8 +61,9 @@ static void help(FILE *out)
 	      "  2    the command line or the input is not valid; nothing was written\n"
 	      "\n"
 	      "Environment:\n"
-	      "  SLC_ENGINE  uring or sync: how bytes are read (default: the best there is)\n"
-	      "  NO_COLOR    when set, no colour on the terminal\n",
+	      "  SLC_ENGINE   uring or sync: how bytes are read (default: the best there is)\n"
+	      "  SLC_REGIONS  module: pinned memory of the kernel module (default: host)\n"
+	      "  NO_COLOR     when set, no colour on the terminal\n",
 	      out);
 }
 

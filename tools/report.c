@@ -142,6 +142,8 @@ static const char *page_words(uint32_t kind)
 		return "hugetlb pages";
 	case SLC_PAGE_THP:
 		return "transparent huge pages";
+	case SLC_PAGE_MODULE:
+		return "memory of the module";
 	default:
 		return "base pages";
 	}
@@ -150,7 +152,8 @@ static const char *page_words(uint32_t kind)
 static const char *pin_words(uint32_t kind)
 {
 	return kind == SLC_PIN_MLOCK ? "mlock" :
-	       kind == SLC_PIN_HUGETLB ? "hugetlb" : "none";
+	       kind == SLC_PIN_HUGETLB ? "hugetlb" :
+	       kind == SLC_PIN_MODULE ? "module" : "none";
 }
 
 static json_t *memory_json(const struct slc_stream_stats *st)

@@ -57,16 +57,13 @@ struct try {
 
 static void release(struct slc_region *r)
 {
-	/* In a child of fork() something else may be at these addresses. */
-	if (r->map && (!r->owner || r->owner == getpid()))
-		munmap(r->map, r->map_len);
+	slc_region_unmap(r);
 	if (r->info.memfd >= 0)
 		close(r->info.memfd);
-	r->map = NULL;
 	r->info.memfd = -1;
 }
 
-static int choose_node(struct slc_region *r, const struct slc_region_attr *attr)
+int slc_region_node(struct slc_region *r, const struct slc_region_attr *attr)
 {
 	struct slc_bits nodes;
 	int here;
@@ -97,8 +94,7 @@ static int choose_node(struct slc_region *r, const struct slc_region_attr *attr)
 			       here);
 }
 
-static const struct rung *first_rung(struct slc_region *r, uint64_t page_size,
-				     size_t base_page)
+static const struct rung *first_rung(uint64_t page_size)
 {
 	switch (page_size) {
 	case SLC_1G:
@@ -107,44 +103,7 @@ static const struct rung *first_rung(struct slc_region *r, uint64_t page_size,
 	case SLC_2M:
 		return &rungs[1];
 	}
-	if (page_size == 4096 || page_size == base_page)
-		return &rungs[LAST_RUNG];
-	slc_fail(r->ctx, -EINVAL,
-		 "page size %" PRIu64 ": use 4096, 2097152, 1073741824 or 0 for the best",
-		 page_size);
-	return NULL;
-}
-
-/*
- * Takes address space for len bytes, aligned, with a page that cannot be
- * touched at each end: they stop a stray write, and keep the kernel from
- * merging the mapping with a neighbour, so that what /proc says of it is true.
- */
-static int reserve(struct try *t, uint64_t len, uint64_t align)
-{
-	struct slc_region *r = t->r;
-	uint64_t guard = t->base_page, span, head, tail;
-	unsigned char *p;
-
-	if (!slc_add(len, 2 * guard + align, &span))
-		return -ENOMEM;
-	p = mmap(NULL, span, PROT_NONE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (p == MAP_FAILED)
-		return -errno;
-	slc_align_up((uintptr_t)p + guard, align, &head);
-	r->addr = p + (head - (uintptr_t)p);
-	r->len = len;
-	head = (uint64_t)(r->addr - p) - guard;
-	tail = span - head - 2 * guard - len;
-	/* hugetlb takes no partial unmap, but these are still plain pages. */
-	if (head)
-		munmap(p, head);
-	if (tail)
-		munmap(r->addr + len + guard, tail);
-	r->map = p + head;
-	r->map_len = len + 2 * guard;
-	return 0;
+	return &rungs[LAST_RUNG];
 }
 
 static int make_memfd(struct try *t)
@@ -373,7 +332,7 @@ static int build(struct try *t, uint64_t len, uint64_t page, const char **doing)
 	int err;
 
 	*doing = "map";
-	err = reserve(t, len, page);
+	err = slc_region_reserve(t->r, len, page);
 	if (!err)
 		err = map_memory(t);
 	if (err)
@@ -485,10 +444,8 @@ static int alloc(struct slc_region *r, const struct slc_region_attr *attr)
 	int err;
 
 	t.base_page = (size_t)sysconf(_SC_PAGESIZE);
-	t.rung = first_rung(r, attr->page_size, t.base_page);
-	if (!t.rung)
-		return -EINVAL;
-	err = choose_node(r, attr);
+	t.rung = first_rung(attr->page_size);
+	err = slc_region_node(r, attr);
 	if (err)
 		return err;
 	t.threads = slc_node_cpus(r->info.node, &t.cpus);

@@ -8,10 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/ctx.h"
+#include <unistd.h>
 
-#define KNOWN_FLAGS \
-	((uint64_t)(SLC_REGION_STRICT | SLC_REGION_SHARED | SLC_REGION_NOPIN))
+#include "base/ctx.h"
+#include "mem/module.h"
+#include "mem/pages.h"
+
+#define KNOWN_FLAGS                                                          \
+	((uint64_t)(SLC_REGION_STRICT | SLC_REGION_SHARED | SLC_REGION_NOPIN | \
+		    SLC_REGION_MODULE | SLC_REGION_NAMED))
 
 static void add_reason(struct slc_region *r, const char *what)
 {
@@ -43,6 +48,18 @@ void slc_region_note(struct slc_region *r, const char *what)
 	slc_log(r->ctx, SLC_LOG_INFO, "region: %s", what);
 }
 
+static int check_name(struct slc_ctx *ctx, const struct slc_region_attr *a)
+{
+	if (!(a->flags & SLC_REGION_MODULE))
+		return slc_fail(ctx, -EINVAL,
+				"SLC_REGION_NAMED without SLC_REGION_MODULE: only the module keeps names");
+	if (!a->name || !slc_module_name_ok(a->name))
+		return slc_fail(ctx, -EINVAL,
+				"slc_region_attr.name is \"%s\": the name of a region has 1 to %d of A-Z a-z 0-9 . _ -",
+				a->name ? a->name : "", SLUICE_NAME_MAX - 1);
+	return 0;
+}
+
 static int check_attr(struct slc_ctx *ctx, const struct slc_region_attr *a)
 {
 	if (a->flags & ~KNOWN_FLAGS)
@@ -53,7 +70,64 @@ static int check_attr(struct slc_ctx *ctx, const struct slc_region_attr *a)
 	if (!a->len)
 		return slc_fail(ctx, -EINVAL,
 				"slc_region_attr.len is 0: say how many bytes");
+	if (a->page_size && a->page_size != 4096 && a->page_size != SLC_2M &&
+	    a->page_size != SLC_1G &&
+	    a->page_size != (uint64_t)sysconf(_SC_PAGESIZE))
+		return slc_fail(ctx, -EINVAL,
+				"page size %llu: use 4096, 2097152, 1073741824 or 0 for the best",
+				(unsigned long long)a->page_size);
+	return a->flags & SLC_REGION_NAMED ? check_name(ctx, a) : 0;
+}
+
+/* Asked for, or by SLC_REGIONS. 0 or -EINVAL. */
+static int wants_module(const struct slc_region *r,
+			const struct slc_region_attr *a, bool *yes)
+{
+	const char *value = getenv("SLC_REGIONS");
+
+	*yes = a->flags & SLC_REGION_MODULE;
+	if (!value || !*value || !strcmp(value, "host"))
+		return 0;
+	if (strcmp(value, "module"))
+		return slc_fail(r->ctx, -EINVAL,
+				"SLC_REGIONS is \"%s\": module or host",
+				value);
+	*yes = true;
 	return 0;
+}
+
+/* No memory yet. */
+static void blank(struct slc_region *r)
+{
+	r->info = (struct slc_region_info){
+		.memfd = -1,
+		.dmabuf_fd = -1,
+		.dmabuf_reason =
+			"memory of the host has no dma-buf: SLC_REGION_MODULE asks for one that has",
+	};
+}
+
+static int give_memory(struct slc_region *r, const struct slc_region_attr *a)
+{
+	bool module;
+	int err;
+
+	blank(r);
+	err = wants_module(r, a, &module);
+	if (err)
+		return err;
+	if (module) {
+		r->ops = &slc_module_ops;
+		err = r->ops->alloc(r, a);
+		/* Who names a region wants that one and no other. */
+		if (!err || r->strict || a->flags & SLC_REGION_NAMED)
+			return err;
+		blank(r);
+		slc_region_step(r, err, "%s: host memory instead",
+				slc_last_error(r->ctx));
+	}
+	r->ops = &slc_host_ops;
+	return r->ops->alloc(r, a);
 }
 
 static int region_alloc(struct slc_ctx *ctx, const struct slc_region_attr *attr,
@@ -78,10 +152,8 @@ static int region_alloc(struct slc_ctx *ctx, const struct slc_region_attr *attr,
 		return slc_fail(ctx, -ENOMEM, "no memory for a region's record");
 	atomic_init(&r->refs, 1);
 	r->ctx = slc_ctx_get(ctx);
-	r->ops = &slc_host_ops;
 	r->strict = a.flags & SLC_REGION_STRICT;
-	r->info.memfd = -1;
-	err = r->ops->alloc(r, &a);
+	err = give_memory(r, &a);
 	if (err)
 		goto free_record;
 	*out = r;

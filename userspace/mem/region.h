@@ -35,14 +35,30 @@ struct slc_region {
 	struct slc_region_info info; /* its len is filled by query */
 	bool strict;
 
-	/* The host provider's: all it mapped, guard pages included. */
+	/* All that is mapped, guard pages included. */
 	void *map;
 	uint64_t map_len;
 	pid_t owner; /* the process that alone has the mapping; 0: inherited */
 	bool all_huge; /* no page of it is smaller than info.page_size */
+	bool lazy; /* its pages exist, and are mapped by the first touch */
 };
 
 extern const struct slc_region_ops slc_host_ops;
+extern const struct slc_region_ops slc_module_ops;
+
+/*
+ * Takes address space for len bytes, aligned, with a page that cannot be
+ * touched at each end: they stop a stray write, and keep the kernel from
+ * merging the mapping with a neighbour, so that what /proc says of it is true.
+ * Fills addr, len and map. 0 or -errno.
+ */
+int slc_region_reserve(struct slc_region *r, uint64_t len, uint64_t align);
+
+/* Gives it back with what was mapped over it. */
+void slc_region_unmap(struct slc_region *r);
+
+/* The node that attr means, into info.node: -1 without NUMA. 0 or -errno. */
+int slc_region_node(struct slc_region *r, const struct slc_region_attr *attr);
 
 /*
  * Notes one step down: a sentence in info.reason and in the log, and 0; or,

@@ -5,11 +5,15 @@
 #include <errno.h>
 #include <numaif.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/ctx.h"
 #include "mem/node.h"
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 #define BATCH 1024
 
 struct count {
@@ -41,6 +45,42 @@ static int ask(const struct slc_region *r, uint64_t step, struct count *c)
 	return 0;
 }
 
+/* Maps what is there and not mapped yet, so that it can be asked about. */
+static int map_all(const struct slc_region *r)
+{
+	int err;
+
+	do
+		err = madvise(r->addr, r->len, MADV_POPULATE_READ) ? -errno : 0;
+	while (err == -EINTR);
+	return err;
+}
+
+static int look(const struct slc_region *region, struct count *c)
+{
+	uint64_t step = region->all_huge ? region->info.page_size :
+					   (uint64_t)sysconf(_SC_PAGESIZE);
+	int err;
+
+	if (region->lazy) {
+		err = map_all(region);
+		if (err)
+			return slc_fail(region->ctx, err == -EFAULT ? -ENODEV : err,
+					"cannot map the pages to see where they are: %s",
+					err == -EFAULT ? "the region was revoked" :
+							 strerror(-err));
+	}
+	err = ask(region, step, c);
+	if (err)
+		return slc_fail(region->ctx, err,
+				"move_pages cannot say where the pages are: %s%s",
+				strerror(-err),
+				err == -EPERM ?
+					" (a container's seccomp filter? allow it with CAP_SYS_NICE)" :
+					"");
+	return 0;
+}
+
 int slc_region_verify(const struct slc_region *region,
 		      struct slc_residency *out)
 {
@@ -54,17 +94,10 @@ int slc_region_verify(const struct slc_region *region,
 		return slc_fail(region->ctx, -EINVAL,
 				"slc_residency.size is %zu: set it to sizeof(struct slc_residency)",
 				out->size);
-	err = ask(region, region->all_huge ? region->info.page_size :
-					     (uint64_t)sysconf(_SC_PAGESIZE),
-		  &c);
+	err = look(region, &c);
 	errno = saved;
 	if (err)
-		return slc_fail(region->ctx, err,
-				"move_pages cannot say where the pages are: %s%s",
-				strerror(-err),
-				err == -EPERM ?
-					" (a container's seccomp filter? allow it with CAP_SYS_NICE)" :
-					"");
+		return err;
 	res.bytes = region->len;
 	res.bytes_absent = c.absent;
 	for (int n = 0; n < SLC_MAX_NODES; n++) {
