@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "mem/module.h"
+
 #define NFILES 4096u
 #define NREGIONS 256u
 #define IDLE_CHECKS 4 /* entries looked at for each new one */
@@ -251,9 +253,59 @@ static const char *refusal(struct slc_attach *t, uint64_t len, int err)
 			  (unsigned long long)(len >> 20), strerror(-err));
 }
 
-static void register_region(struct slc_attach *t, struct slc_region_att *ra)
+static int fill_slot(struct slc_attach *t, const struct slc_region_att *ra,
+		     uint32_t slot, uint64_t off, int dmabuf, char *why)
+{
+	uint64_t len = ra->len - off;
+
+	if (len > SLC_BUF_CHUNK)
+		len = SLC_BUF_CHUNK;
+	if (dmabuf < 0)
+		return t->ops->set_buffer(t->state, slot, ra->addr + off, len);
+	return t->ops->set_dmabuf(t->state, slot, dmabuf, off, len, why);
+}
+
+/* All slots from `slot` on, or none: by the dma-buf, or where it lies (-1). */
+static int fill_slots(struct slc_attach *t, struct slc_region_att *ra,
+		      int32_t slot, int dmabuf, char *why)
 {
 	uint32_t i, n = chunks(ra);
+	int err;
+
+	for (i = 0; i < n; i++) {
+		err = fill_slot(t, ra, (uint32_t)slot + i, i * SLC_BUF_CHUNK,
+				dmabuf, why);
+		if (err) {
+			clear_buffers(t, slot, i);
+			return err;
+		}
+		t->buf_used[(uint32_t)slot + i] = true;
+	}
+	ra->slot = slot;
+	ra->from_zero = dmabuf >= 0;
+	return 0;
+}
+
+/* True when the module has put it into the table. */
+static bool register_dmabuf(struct slc_attach *t, struct slc_region_att *ra,
+			    int32_t slot)
+{
+	struct slc_region_info info = { .size = sizeof(info) };
+	char why[SLC_MODULE_WHY];
+
+	slc_region_query(ra->region, &info);
+	if (info.dmabuf_fd < 0 || !t->ops->set_dmabuf)
+		return false;
+	if (!fill_slots(t, ra, slot, info.dmabuf_fd, why))
+		return true;
+	ra->why_plain = slc_reason(t->reasons,
+				   "registered page by page, not by the module: %s",
+				   why);
+	return false;
+}
+
+static void register_region(struct slc_attach *t, struct slc_region_att *ra)
+{
 	int32_t slot;
 	int err;
 
@@ -263,29 +315,18 @@ static void register_region(struct slc_attach *t, struct slc_region_att *ra)
 		ra->why_plain = slc_reason(t->reasons, "%s", t->caps.no_bufs);
 		return;
 	}
-	slot = find_buffers(t, n);
+	slot = find_buffers(t, chunks(ra));
 	if (slot < 0) {
 		ra->why_plain = slc_reason(
 			t->reasons, "table of registered buffers is full (%u)",
 			t->caps.nbufs);
 		return;
 	}
-	for (i = 0; i < n; i++) {
-		uint64_t off = i * SLC_BUF_CHUNK;
-		uint64_t len = ra->len - off;
-
-		if (len > SLC_BUF_CHUNK)
-			len = SLC_BUF_CHUNK;
-		err = t->ops->set_buffer(t->state, (uint32_t)slot + i,
-					 ra->addr + off, len);
-		if (err) {
-			ra->why_plain = refusal(t, ra->len, err);
-			clear_buffers(t, slot, i);
-			return;
-		}
-		t->buf_used[(uint32_t)slot + i] = true;
-	}
-	ra->slot = slot;
+	if (register_dmabuf(t, ra, slot))
+		return;
+	err = fill_slots(t, ra, slot, -1, NULL);
+	if (err)
+		ra->why_plain = refusal(t, ra->len, err);
 }
 
 static void sweep_regions(struct slc_attach *t)
@@ -319,6 +360,7 @@ struct slc_region_att *slc_attach_region(struct slc_attach *t,
 	ra->addr = slc_region_addr(region);
 	ra->len = slc_region_len(region);
 	ra->slot = -1;
+	ra->from_zero = false;
 	ra->why_plain = "";
 	register_region(t, ra);
 	return ra;

@@ -44,7 +44,9 @@ struct slc_region_att {
 	char *addr;
 	uint64_t len;
 	int32_t slot; /* the first of ceil(len / SLC_BUF_CHUNK), or -1 */
-	const char *why_plain; /* why it is not registered; "" */
+	bool from_zero; /* addresses in a slot count from its first byte */
+	const char *why_plain; /* why it is not registered, or not by its
+				* dma-buf; "" */
 };
 
 struct slc_att_table {
@@ -102,6 +104,17 @@ static inline int32_t slc_attach_buffer(const struct slc_region_att *ra,
 	    (off / SLC_BUF_CHUNK) != (off + len - 1) / SLC_BUF_CHUNK)
 		return -1;
 	return ra->slot + (int32_t)(off / SLC_BUF_CHUNK);
+}
+
+/* The address that counts as 0 in the slot that holds addr. */
+static inline uint64_t slc_attach_zero(const struct slc_region_att *ra,
+				       const char *addr)
+{
+	uint64_t off = (uint64_t)(addr - ra->addr);
+
+	if (!ra->from_zero)
+		return 0;
+	return (uint64_t)(uintptr_t)addr - off % SLC_BUF_CHUNK;
 }
 
 /* 0, -ENOENT, -EBUSY. */

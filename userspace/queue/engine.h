@@ -30,6 +30,7 @@ struct slc_io {
 	int32_t fd;
 	int32_t file_slot; /* in the registered table, or -1 */
 	int32_t buf_slot;  /* in the registered table, or -1 */
+	uint64_t buf_zero; /* the address that counts as 0 there */
 	bool write;
 	bool direct;	   /* fd is an O_DIRECT one */
 	bool cancelled;	   /* asked to end early */
@@ -89,8 +90,15 @@ struct slc_engine_ops {
 	void (*cancel)(void *state, struct slc_io *io);
 	/* Optional. Registers a descriptor, or with -1 forgets it. */
 	int (*set_file)(void *state, uint32_t slot, int fd);
-	/* Optional. Registers memory, or with len 0 forgets it. */
+	/* Optional. Registers memory, or with len 0 forgets what is there. */
 	int (*set_buffer)(void *state, uint32_t slot, void *addr, uint64_t len);
+	/*
+	 * Optional. Registers bytes [off, off + len) of a dma-buf of the module
+	 * without pinning a page; addresses in the slot then count from 0. 0,
+	 * or -errno with the sentence in why[SLC_MODULE_WHY].
+	 */
+	int (*set_dmabuf)(void *state, uint32_t slot, int fd, uint64_t off,
+			  uint64_t len, char *why);
 };
 
 extern const struct slc_engine_ops slc_uring_ops;

@@ -143,6 +143,7 @@ static void set_target(struct slc_queue *q, struct slc_io *io)
 	io->fd = io->direct ? mv->fa->file->dio_fd : mv->fa->file->fd;
 	io->file_slot = slc_attach_slot(&q->att, mv->fa, io->direct);
 	io->buf_slot = slc_attach_buffer(ra, io->addr, io->len);
+	io->buf_zero = io->buf_slot < 0 ? 0 : slc_attach_zero(ra, io->addr);
 	if (!(q->att.caps.features & SLC_QUEUE_HAS_IOPOLL))
 		return;
 	/* A device that is polled knows no page cache. */

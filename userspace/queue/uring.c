@@ -3,6 +3,7 @@
 #include "queue/engine.h"
 
 #include "base/clock.h"
+#include "mem/module.h"
 
 #include <errno.h>
 #include <liburing.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 /* Flags that a header older than the kernel does not name. */
 #ifndef IORING_SETUP_SINGLE_ISSUER
@@ -32,10 +34,18 @@
  */
 #define ALONE_BYTES (512u << 10)
 
+/* user_data of a command; an I/O's is its address, a cancel's 0. */
+#define COMMAND 1
+#define COMMAND_FLIES 1 /* no result: those are 0 or -errno */
+
 struct uring {
 	struct io_uring ring;
 	bool iopoll;
+	uint32_t depth;
 	uint32_t flying; /* started, not yet landed */
+	int32_t command; /* its result */
+	uint32_t nearly; /* landed while a command was waited for: */
+	struct slc_landed *early; /* wait() gives them out first; depth */
 };
 
 /*
@@ -175,11 +185,18 @@ static int uring_open(uint32_t depth, uint64_t flags, void **state,
 		snprintf(why, size, "no memory");
 		return -ENOMEM;
 	}
+	u->depth = depth;
+	u->early = calloc(depth, sizeof(*u->early));
+	if (!u->early) {
+		snprintf(why, size, "no memory");
+		err = -ENOMEM;
+		goto free_state;
+	}
 	err = setup_ring(u, depth, flags, caps);
 	if (err) {
 		snprintf(why, size, "io_uring_setup: %s (%s)", strerror(-err),
 			 setup_hint(err));
-		goto free_state;
+		goto free_early;
 	}
 	atomic_fetch_add_explicit(&ring_order, 1, memory_order_acq_rel);
 	op = missing_op(&u->ring);
@@ -197,6 +214,8 @@ static int uring_open(uint32_t depth, uint64_t flags, void **state,
 exit_ring:
 	atomic_fetch_add_explicit(&ring_order, 1, memory_order_acq_rel);
 	io_uring_queue_exit(&u->ring);
+free_early:
+	free(u->early);
 free_state:
 	free(u);
 	return err;
@@ -208,6 +227,7 @@ static void uring_close(void *state)
 
 	atomic_fetch_add_explicit(&ring_order, 1, memory_order_acq_rel);
 	io_uring_queue_exit(&u->ring);
+	free(u->early);
 	free(u);
 }
 
@@ -240,6 +260,7 @@ static int uring_start(void *state, struct slc_io *io)
 	else
 		op = io->write ? IORING_OP_WRITE : IORING_OP_READ;
 	io_uring_prep_rw(op, sqe, fd, addr, len, off);
+	sqe->addr -= io->buf_zero;
 	if (io->buf_slot >= 0)
 		sqe->buf_index = (uint16_t)io->buf_slot;
 	if (io->file_slot >= 0)
@@ -294,19 +315,28 @@ static int enter(struct uring *u, uint32_t min, int64_t timeout_ns)
 	return ret;
 }
 
+/* No I/O's completion: a cancel's, liburing's timeout's, a command's. */
+static bool is_ours(struct uring *u, const struct io_uring_cqe *cqe)
+{
+	if (cqe->user_data == COMMAND)
+		u->command = cqe->res;
+	return !cqe->user_data || cqe->user_data == COMMAND ||
+	       cqe->user_data == LIBURING_UDATA_TIMEOUT;
+}
+
 static int reap(struct uring *u, struct slc_landed *out, uint32_t max)
 {
 	struct io_uring_cqe *cqe;
 	uint32_t head, seen = 0, n = 0;
 
 	io_uring_for_each_cqe(&u->ring, head, cqe) {
+		if (is_ours(u, cqe)) {
+			seen++;
+			continue;
+		}
 		if (n == max)
 			break;
 		seen++;
-		/* 0: a cancel's own end. The other: liburing's timeout. */
-		if (!cqe->user_data ||
-		    cqe->user_data == LIBURING_UDATA_TIMEOUT)
-			continue;
 		out[n].io = io_uring_cqe_get_data(cqe);
 		out[n].res = cqe->res;
 		n++;
@@ -316,12 +346,24 @@ static int reap(struct uring *u, struct slc_landed *out, uint32_t max)
 	return (int)n;
 }
 
+static int take_early(struct uring *u, struct slc_landed *out, uint32_t max)
+{
+	uint32_t n = u->nearly < max ? u->nearly : max;
+
+	memcpy(out, u->early, n * sizeof(*out));
+	u->nearly -= n;
+	memmove(u->early, u->early + n, u->nearly * sizeof(*out));
+	return (int)n;
+}
+
 static int uring_wait(void *state, struct slc_landed *out, uint32_t max,
 		      uint32_t min, int64_t timeout_ns)
 {
 	struct uring *u = state;
 	int ret, n;
 
+	if (u->nearly)
+		return take_early(u, out, max);
 	if (min > u->flying)
 		min = u->flying;
 	/* The kernel polls the device without looking at a timeout. */
@@ -375,6 +417,64 @@ static int uring_set_buffer(void *state, uint32_t slot, void *addr,
 	return n < 0 ? n : n == 1 ? 0 : -EINVAL;
 }
 
+/*
+ * Sends one command to the module and waits for its end, which comes at once.
+ * I/Os that land meanwhile are kept: no more than depth are on their way.
+ */
+static int command(struct uring *u, int dev, uint32_t op,
+		   const struct sluice_ring *arg)
+{
+	struct io_uring_sqe *sqe = get_sqe(u);
+	int ret;
+
+	if (!sqe)
+		return -EAGAIN;
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, dev, NULL, 0, 0);
+	sqe->cmd_op = op;
+	memcpy(sqe->cmd, arg, sizeof(*arg));
+	io_uring_sqe_set_data64(sqe, COMMAND);
+	u->command = COMMAND_FLIES;
+	do {
+		ret = io_uring_submit_and_wait(&u->ring, 1);
+		u->nearly += (uint32_t)reap(u, u->early + u->nearly,
+					    u->depth - u->nearly);
+	} while (u->command == COMMAND_FLIES &&
+		 (ret >= 0 || ret == -EINTR || ret == -EAGAIN ||
+		  ret == -EBUSY));
+	return u->command == COMMAND_FLIES ? ret : u->command;
+}
+
+static int uring_set_dmabuf(void *state, uint32_t slot, int fd, uint64_t off,
+			    uint64_t len, char *why)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	struct sluice_ring arg = { .fd = fd,
+				   .index = slot,
+				   .page = (uint32_t)(off / page),
+				   .npages = (uint32_t)(len / page) };
+	struct uring *u = state;
+	int dev, err;
+
+	if (u->iopoll) {
+		snprintf(why, SLC_MODULE_WHY,
+			 "a ring that polls takes no commands");
+		return -EOPNOTSUPP;
+	}
+	dev = slc_module_open(NULL, NULL, why);
+	if (dev < 0)
+		return dev;
+	slc_module_why_not(dev, SLUICE_FEATURE_RING, why);
+	if (*why) {
+		err = -EOPNOTSUPP;
+	} else {
+		err = command(u, dev, SLUICE_RING_REGISTER, &arg);
+		snprintf(why, SLC_MODULE_WHY, "SLUICE_RING_REGISTER: %s",
+			 strerror(-err));
+	}
+	close(dev);
+	return err;
+}
+
 const struct slc_engine_ops slc_uring_ops = {
 	.name = "uring",
 	.direct = SLC_ROUTE_URING_DIRECT,
@@ -386,4 +486,5 @@ const struct slc_engine_ops slc_uring_ops = {
 	.cancel = uring_cancel,
 	.set_file = uring_set_file,
 	.set_buffer = uring_set_buffer,
+	.set_dmabuf = uring_set_dmabuf,
 };
