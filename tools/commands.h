@@ -30,6 +30,11 @@ int slc_cmd_pack(int argc, char **argv);
 int slc_cmd_stream(int argc, char **argv);
 int slc_cmd_bench_storage(int argc, char **argv);
 int slc_cmd_bench_pin(int argc, char **argv);
+int slc_cmd_region_list(int argc, char **argv);
+int slc_cmd_region_create(int argc, char **argv);
+int slc_cmd_region_show(int argc, char **argv);
+int slc_cmd_region_remove(int argc, char **argv);
+int slc_cmd_region_grant(int argc, char **argv);
 int slc_cmd_doctor(int argc, char **argv);
 
 /*

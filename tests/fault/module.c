@@ -276,7 +276,7 @@ TEST_F(module, each_error_of_each_call_is_told_and_leaves_nothing)
 		{ EPERM, "only its owner" },
 		{ ENODEV, "revoked" },
 		{ EINTR, "Interrupted" },
-		{ EOPNOTSUPP, "not supported" },
+		{ EOPNOTSUPP, "does not support that here" },
 		{ EFAULT, "Bad address" },
 	};
 

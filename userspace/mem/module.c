@@ -227,6 +227,8 @@ static const char *fixed_words(int err)
 	case -EMFILE:
 	case -ENFILE:
 		return "no descriptor is left (raise ulimit -n)";
+	case -EOPNOTSUPP:
+		return "the module does not support that here (sluice doctor --module)";
 	case -ENODEV:
 		return "it was revoked, or its device is gone";
 	default:
