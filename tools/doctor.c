@@ -16,7 +16,7 @@
 
 struct options {
 	const char *path;
-	bool json, verbose;
+	bool json, verbose, module;
 };
 
 struct report {
@@ -38,6 +38,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 'v':
 		o->verbose = true;
 		return 0;
+	case 'm':
+		o->module = true;
+		return 0;
 	case ARGP_KEY_ARG:
 		if (o->path)
 			argp_error(state, "one PATH at most");
@@ -50,6 +53,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp_option long_options[] = {
 	{ "json", 'j', NULL, 0, "One object with every check", 0 },
+	{ "module", 'm', NULL, 0,
+	  "Look at the kernel module only: what it can do here and why not, and "
+	  "whether it can be built and loaded",
+	  0 },
 	{ "verbose", 'v', NULL, 0, "Say of what is well, too, why it matters",
 	  0 },
 	{ 0 },
@@ -196,6 +203,7 @@ int slc_cmd_doctor(int argc, char **argv)
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
 	set_up(&r);
 	attr.path = o.path;
+	attr.flags = o.module ? SLC_DOCTOR_MODULE : 0;
 	ret = slc_ctx_open(&ca, &ctx);
 	if (ret)
 		return slc_cmd_fail(NULL, ret);

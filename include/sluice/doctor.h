@@ -39,9 +39,12 @@ struct slc_check {
 /* Non-zero ends the run, which then returns that. */
 typedef int (*slc_check_fn)(void *user, const struct slc_check *check);
 
+/* Look at the kernel module only: what it can do here, and how to have it. */
+#define SLC_DOCTOR_MODULE (1u << 0)
+
 struct slc_doctor_attr {
 	size_t size;
-	uint64_t flags;	  /* must be 0 */
+	uint64_t flags;	  /* SLC_DOCTOR_MODULE */
 	const char *path; /* file or folder with the data; NULL: "." */
 };
 
@@ -54,7 +57,8 @@ struct slc_doctor_attr {
  * slc_check.value: io_uring.buffers, memlock, memory, hugepages (free), swap
  * (used): bytes, memlock -1 for no limit; odirect: bytes of alignment;
  * drive.node: the node; numa: nodes; cpus: CPUs allowed; nofile: files;
- * crc32c: bytes a second. The others have none.
+ * crc32c: bytes a second; module: its ABI; module.p2pdma: 1 or 0. The others
+ * have none.
  *
  * Returns how many checks failed, or -ENOENT, -EACCES (path), -EINVAL, -E2BIG,
  * or what `fn` returned. Any thread.

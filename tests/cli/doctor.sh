@@ -82,4 +82,18 @@ test_memlock_of_64_kib_is_told_with_its_fix() {
 	want_out 'fix: .*memlock'
 }
 
+test_of_the_module_it_says_what_the_kernel_lets_it_do() {
+	run "$SLUICE" doctor --module
+	want_rc 0
+	want_empty err
+	for c in group alloc pin peer ring limits build signing p2pdma; do
+		want_out "^(ok|note|warn) +module\.$c +"
+	done
+	[ -e /dev/sluice ] || want_out 'the module is not loaded'
+	run "$SLUICE" doctor --module --json
+	want_rc 0
+	want_out '"id": "module.p2pdma"'
+	! grep -q '"hugepages"' "$tmp/out" || die "more than the module's checks"
+}
+
 run_tests

@@ -84,14 +84,21 @@ static int note(void *user, const struct slc_check *c)
 	return 0;
 }
 
-static void look_at(struct ktap_fixture_doctor *self, const char *root)
+static void look_by(struct ktap_fixture_doctor *self, const char *root,
+		    uint64_t flags)
 {
 	struct slc_doctor_attr attr = { .size = sizeof(attr),
+					.flags = flags,
 					.path = self->root };
 
 	self->n = 0;
 	self->failed = slc_doctor_run_at(self->ctx, &attr, root, note, self);
 	ASSERT_GE(self->failed, 0);
+}
+
+static void look_at(struct ktap_fixture_doctor *self, const char *root)
+{
+	look_by(self, root, 0);
 }
 
 static const struct seen *of(struct ktap_fixture_doctor *self, const char *id)
@@ -349,11 +356,120 @@ TEST_F(doctor, a_path_that_is_not_there_or_no_data_is_refused)
 	EXPECT_EQ(slc_doctor_run(self->ctx, &attr, stop_at_third, &n),
 		  -EINVAL);
 	attr.path = NULL;
-	attr.flags = 1;
+	attr.flags = 2;
 	EXPECT_EQ(slc_doctor_run(self->ctx, &attr, stop_at_third, &n),
 		  -EINVAL);
 	EXPECT_EQ(slc_doctor_run(self->ctx, NULL, NULL, &n), -EINVAL);
 	EXPECT_EQ(n, 0);
+}
+
+TEST_F(doctor, of_the_module_only_the_modules_checks_are_made)
+{
+	look_by(self, self->root, SLC_DOCTOR_MODULE);
+	EXPECT_EQ(self->n, 10);
+	for (int i = 0; i < self->n; i++) {
+		EXPECT_EQ(strncmp(self->seen[i].id, "module", 6), 0);
+		EXPECT_GT(strlen(self->seen[i].saw), 3);
+		EXPECT_GT(strlen(self->seen[i].why), 20);
+		EXPECT_LE(self->seen[i].status, SLC_CHECK_NOTE);
+	}
+	EXPECT_EQ(self->failed, 0);
+	EXPECT_HAS(of(self, "module")->saw, "the module is not loaded");
+	EXPECT_HAS(of(self, "module.ring")->saw, "not asked");
+	EXPECT_HAS(of(self, "module.limits")->saw, "not loaded");
+	EXPECT_HAS(of(self, "module.build")->saw, "loads no modules");
+	EXPECT_HAS(of(self, "module.p2pdma")->saw, "can be read");
+}
+
+TEST_F(doctor, how_to_have_the_module_is_told_step_by_step)
+{
+	put(self, "/proc/sys/kernel/osrelease", "6.1.0-44-amd64\n");
+	put(self, "/proc/modules", "");
+	look_by(self, self->root, SLC_DOCTOR_MODULE);
+	EXPECT_STREQ(of(self, "module.build")->fix,
+		     "sudo apt-get install linux-headers-6.1.0-44-amd64 && make module && sudo insmod build/sluice.ko");
+	put(self, "/lib/modules/6.1.0-44-amd64/build/Makefile", "");
+	look_by(self, self->root, SLC_DOCTOR_MODULE);
+	EXPECT_STREQ(of(self, "module.build")->fix,
+		     "make module && sudo insmod build/sluice.ko");
+	put(self, "/lib/modules/6.1.0-44-amd64/updates/dkms/sluice.ko.xz", "");
+	look_by(self, self->root, SLC_DOCTOR_MODULE);
+	EXPECT_STREQ(of(self, "module.build")->fix, "sudo modprobe sluice");
+	put(self, "/sys/module/sluice/parameters/max_bytes", "0\n");
+	put(self, "/sys/module/sluice/parameters/max_user_bytes",
+	    "1073741824\n");
+	put(self, "/sys/module/sluice/parameters/drain", "Y\n");
+	look_by(self, self->root, SLC_DOCTOR_MODULE);
+	EXPECT_STREQ(of(self, "module.build")->saw, "loaded into 6.1.0-44-amd64");
+	EXPECT_EQ(of(self, "module.build")->status, SLC_CHECK_OK);
+	EXPECT_HAS(of(self, "module.limits")->saw, "all regions: no limit");
+	EXPECT_HAS(of(self, "module.limits")->saw, "memory: 1 GiB");
+	EXPECT_EQ(of(self, "module.limits")->status, SLC_CHECK_WARN);
+}
+
+TEST_F(doctor, a_kernel_that_takes_no_unsigned_module_is_said)
+{
+	put(self, "/sys/kernel/security/lockdown",
+	    "none [integrity] confidentiality\n");
+	look_by(self, self->root, SLC_DOCTOR_MODULE);
+	EXPECT_HAS(of(self, "module.signing")->saw, "lockdown: integrity");
+	EXPECT_HAS(of(self, "module.signing")->fix, "mokutil");
+	put(self, "/sys/kernel/security/lockdown",
+	    "[none] integrity confidentiality\n");
+	look_by(self, self->root, SLC_DOCTOR_MODULE);
+	EXPECT_EQ(of(self, "module.signing")->status, SLC_CHECK_OK);
+	put(self, "/sys/module/module/parameters/sig_enforce", "Y\n");
+	put(self, "/proc/sys/kernel/modules_disabled", "1\n");
+	look_by(self, self->root, SLC_DOCTOR_MODULE);
+	EXPECT_HAS(of(self, "module.signing")->saw, "signatures are enforced");
+	EXPECT_HAS(of(self, "module.signing")->saw, "until the next boot");
+}
+
+TEST_F(doctor, the_group_and_its_rule_are_looked_for)
+{
+	put(self, "/etc/group", "root:x:0:\nsluices:x:7:\n");
+	look_by(self, self->root, SLC_DOCTOR_MODULE);
+	EXPECT_HAS(of(self, "module.group")->saw, "group sluice: none");
+	EXPECT_HAS(of(self, "module.group")->fix, "groupadd --system sluice");
+	EXPECT_HAS(of(self, "module.group")->fix, "60-sluice.rules");
+	put(self, "/etc/group", "root:x:0:\nsluice:x:990:joe\n");
+	put(self, "/usr/lib/udev/rules.d/60-sluice.rules", "");
+	look_by(self, self->root, SLC_DOCTOR_MODULE);
+	EXPECT_HAS(of(self, "module.group")->saw,
+		   "group sluice: there, udev rule: there");
+	if (geteuid())
+		EXPECT_HAS(of(self, "module.group")->fix, "usermod -aG");
+	else
+		EXPECT_EQ(of(self, "module.group")->status, SLC_CHECK_OK);
+	/* A file of that name is no device of the module. */
+	put(self, "/dev/sluice", "");
+	look_by(self, self->root, SLC_DOCTOR_MODULE);
+	EXPECT_HAS(of(self, "module")->saw, "no device of the module");
+}
+
+TEST_F(doctor, peer_memory_depends_on_how_the_kernel_was_built)
+{
+	put(self, "/proc/sys/kernel/osrelease", "7.3.0\n");
+	put(self, "/boot/config-7.3.0",
+	    "CONFIG_PCI=y\nCONFIG_PCI_P2PDMA=y\n");
+	look_by(self, self->root, SLC_DOCTOR_MODULE);
+	EXPECT_EQ(of(self, "module.p2pdma")->value, 1);
+	EXPECT_EQ(of(self, "module.p2pdma")->status, SLC_CHECK_OK);
+	put(self, "/boot/config-7.3.0",
+	    "# CONFIG_PCI_P2PDMA is not set\nCONFIG_PCI_P2PDMA_X=y\n");
+	look_by(self, self->root, SLC_DOCTOR_MODULE);
+	EXPECT_EQ(of(self, "module.p2pdma")->value, 0);
+	EXPECT_HAS(of(self, "module.p2pdma")->saw, "/boot/config-7.3.0");
+	if (!system("command -v gzip >/dev/null")) {
+		char cmd[300];
+
+		put(self, "/proc/config", "CONFIG_PCI_P2PDMA=y\n");
+		snprintf(cmd, sizeof(cmd), "gzip '%s/proc/config'", self->root);
+		ASSERT_EQ(system(cmd), 0);
+		look_by(self, self->root, SLC_DOCTOR_MODULE);
+		EXPECT_HAS(of(self, "module.p2pdma")->saw, "/proc/config.gz");
+		EXPECT_EQ(of(self, "module.p2pdma")->value, 1);
+	}
 }
 
 TEST_HARNESS_MAIN

@@ -79,7 +79,20 @@ void slc_check_container(const struct slc_patient *p, struct slc_finding *f);
 void slc_check_cpus(const struct slc_patient *p, struct slc_finding *f);
 void slc_check_nofile(const struct slc_patient *p, struct slc_finding *f);
 void slc_check_crc32c(const struct slc_patient *p, struct slc_finding *f);
+/* module.c */
 void slc_check_module(const struct slc_patient *p, struct slc_finding *f);
+void slc_check_module_group(const struct slc_patient *p, struct slc_finding *f);
+void slc_check_module_alloc(const struct slc_patient *p, struct slc_finding *f);
+void slc_check_module_pin(const struct slc_patient *p, struct slc_finding *f);
+void slc_check_module_peer(const struct slc_patient *p, struct slc_finding *f);
+void slc_check_module_ring(const struct slc_patient *p, struct slc_finding *f);
+void slc_check_module_limits(const struct slc_patient *p,
+			     struct slc_finding *f);
+void slc_check_module_build(const struct slc_patient *p, struct slc_finding *f);
+void slc_check_module_signing(const struct slc_patient *p,
+			      struct slc_finding *f);
+void slc_check_module_p2pdma(const struct slc_patient *p,
+			     struct slc_finding *f);
 
 /* slc_doctor_run() with another root for /proc, /sys and /dev. */
 int slc_doctor_run_at(struct slc_ctx *ctx, const struct slc_doctor_attr *attr,

@@ -8,10 +8,12 @@
 #include "base/ctx.h"
 #include "doctor/check.h"
 
-static const struct {
+struct check {
 	const char *id;
 	slc_check_run run;
-} checks[] = {
+};
+
+static const struct check checks[] = {
 	{ "kernel", slc_check_kernel },
 	{ "io_uring", slc_check_uring },
 	{ "io_uring.modes", slc_check_uring_modes },
@@ -31,6 +33,22 @@ static const struct {
 	{ "nofile", slc_check_nofile },
 	{ "container", slc_check_container },
 	{ "module", slc_check_module },
+	{ 0 },
+};
+
+/* With SLC_DOCTOR_MODULE. */
+static const struct check module_checks[] = {
+	{ "module", slc_check_module },
+	{ "module.group", slc_check_module_group },
+	{ "module.alloc", slc_check_module_alloc },
+	{ "module.pin", slc_check_module_pin },
+	{ "module.peer", slc_check_module_peer },
+	{ "module.ring", slc_check_module_ring },
+	{ "module.limits", slc_check_module_limits },
+	{ "module.build", slc_check_module_build },
+	{ "module.signing", slc_check_module_signing },
+	{ "module.p2pdma", slc_check_module_p2pdma },
+	{ 0 },
 };
 
 const char *slc_check_status_name(uint32_t status)
@@ -88,6 +106,7 @@ int slc_doctor_run_at(struct slc_ctx *ctx, const struct slc_doctor_attr *attr,
 		      const char *root, slc_check_fn fn, void *user)
 {
 	struct slc_patient p = { .ctx = ctx, .root = root };
+	const struct check *check = checks;
 	struct slc_doctor_attr a;
 	int failed = 0, err;
 
@@ -99,20 +118,23 @@ int slc_doctor_run_at(struct slc_ctx *ctx, const struct slc_doctor_attr *attr,
 				    "slc_doctor_attr");
 	if (err)
 		return err;
-	if (a.flags)
+	if (a.flags & ~(uint64_t)SLC_DOCTOR_MODULE)
 		return slc_fail(ctx, -EINVAL,
-				"slc_doctor_run: slc_doctor_attr.flags must be 0");
+				"slc_doctor_attr.flags is %#llx: only SLC_DOCTOR_MODULE is known",
+				(unsigned long long)a.flags);
+	if (a.flags & SLC_DOCTOR_MODULE)
+		check = module_checks;
 	p.path = a.path ? a.path : ".";
 	err = look(&p);
 	if (err)
 		return err;
-	for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
+	for (; check->id; check++) {
 		struct slc_finding f = { .status = SLC_CHECK_OK,
 					 .value = SLC_CHECK_NO_VALUE };
 
-		checks[i].run(&p, &f);
+		check->run(&p, &f);
 		failed += f.status == SLC_CHECK_FAIL;
-		err = tell(checks[i].id, &f, fn, user);
+		err = tell(check->id, &f, fn, user);
 		if (err)
 			return err;
 	}

@@ -227,18 +227,3 @@ void slc_check_crc32c(const struct slc_patient *p, struct slc_finding *f)
 			"grep -ow -e sse4_2 -e pclmulqdq -e vpclmulqdq /proc/cpuinfo | sort -u # what ISA-L can use");
 	(void)p;
 }
-
-void slc_check_module(const struct slc_patient *p, struct slc_finding *f)
-{
-	char name[PATH_MAX];
-	struct stat st;
-
-	slc_why(f, "Optional. It gives regions that outlive their process and serve drive, NIC and GPU by one pin; streaming does not need it.");
-	snprintf(name, sizeof(name), "%s/dev/sluice", p->root);
-	if (stat(name, &st)) {
-		slc_saw(f, "/dev/sluice: %s", strerror(errno));
-		f->status = SLC_CHECK_NOTE;
-	} else {
-		slc_saw(f, "/dev/sluice is there");
-	}
-}
