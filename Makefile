@@ -93,10 +93,15 @@ lab-suites: $(LABS)
 # RDMA's library finds its drivers at run time, unless they are linked in.
 RXE := -DRDMA_STATIC_PROVIDERS=rxe -libverbs $(wildcard /usr/lib/*/librxe-rdmav*.a) \
 	-libverbs -lnl-route-3 -lnl-3
-$(BUILD)/tests/lab/%: tests/lab/suite/%.c
+# Parts of the command, for a suite that includes tools/commands.h.
+LAB_TOOLS := $(addprefix $(BUILD)/o/tools/,region.o doctor.o fail.o units.o progress.o)
+$(BUILD)/tests/lab/%: tests/lab/suite/%.c $(LAB_TOOLS) $(BUILD)/libsluice.a
 	@mkdir -p $(@D) $(BUILD)/o
 	$(CC) $(ALL_CFLAGS) $(TEST_CFLAGS) -static -MMD -MP -MF $(BUILD)/o/tests-lab-$*.d \
-		-o $@ $< $(if $(shell grep infiniband/verbs.h $<),$(RXE)) -luring -lpthread
+		-o $@ $< $(if $(shell grep infiniband/verbs.h $<),$(RXE)) \
+		$(if $(shell grep tools/commands.h $<),$(LAB_TOOLS)) \
+		$(if $(shell grep -e '<sluice/' -e tools/ $<),$(BUILD)/libsluice.a -lnuma -ljansson -lz) \
+		-luring -lpthread
 
 # Programs that make test data: build/mkdata.
 $(DATA): $(BUILD)/%: tests/data/%.c $(BUILD)/libsluice.a
