@@ -36,7 +36,7 @@ static inline int pci_find(const char *vendor, const char *device, char *name,
 				close(fd);
 		}
 		if (!strcmp(text[0], vendor) && !strcmp(text[1], device)) {
-			snprintf(name, size, "%s", e->d_name);
+			snprintf(name, size, "%.*s", (int)size - 1, e->d_name);
 			ret = 0;
 		}
 	}

@@ -39,7 +39,7 @@ static inline int alloc_named(int dev, uint64_t len, const char *name,
 				  .mode = mode };
 	int ret;
 
-	strncpy(a.name, name, sizeof(a.name));
+	snprintf(a.name, sizeof(a.name), "%s", name);
 	ret = call(dev, SLUICE_ALLOC, &a);
 	return ret ? ret : a.fd;
 }
@@ -207,20 +207,31 @@ static inline int become(unsigned int uid)
 	return 0;
 }
 
+/* Of this process: a child that has one of its own has its own of this. */
+static pid_t in_child_pid;
+
+static inline pid_t in_child_begin(void)
+{
+	fflush(stdout);
+	return in_child_pid = fork();
+}
+
+static inline int in_child_end(void)
+{
+	int status = 0;
+
+	while (waitpid(in_child_pid, &status, 0) < 0)
+		;
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) :
+				     WEXITSTATUS(status);
+}
+
 /* Runs @body in a child; what it returns, or 128 + the signal. */
 #define IN_CHILD(...)                                                         \
 	({                                                                    \
-		int in_child_status = 0;                                      \
-		pid_t in_child_pid;                                           \
-		fflush(stdout);                                               \
-		in_child_pid = fork();                                        \
-		if (!in_child_pid)                                            \
+		if (!in_child_begin())                                        \
 			_exit(({ __VA_ARGS__; }));                            \
-		while (waitpid(in_child_pid, &in_child_status, 0) < 0)        \
-			;                                                     \
-		WIFSIGNALED(in_child_status) ?                                \
-			128 + WTERMSIG(in_child_status) :                     \
-			WEXITSTATUS(in_child_status);                         \
+		in_child_end();                                               \
 	})
 
 /* Every test of a suite has the device, and leaves nothing behind. */

@@ -67,8 +67,8 @@ TEST_F(account, is_one_for_all_processes_of_a_user_and_none_of_another)
 
 	EXPECT_EQ(IN_CHILD(
 		restrict_to(1000, LIMIT);
-		int fd = alloc_fd(dev, LIMIT / 2);
-		fd < 0 ? 1 : IN_CHILD(
+		int half = alloc_fd(dev, LIMIT / 2);
+		half < 0 ? 1 : IN_CHILD(
 			alloc_fd(dev, LIMIT / 2 + PAGE) != -EDQUOT ? 2 :
 			alloc_fd(dev, LIMIT / 2) < 0 ? 3 : 0)), 0);
 	fd = alloc_as(dev, 1001, LIMIT);

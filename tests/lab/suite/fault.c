@@ -4,6 +4,7 @@
 #include <liburing.h>
 
 #include "tests/lab/driver.h"
+#include "tests/lab/sqe.h"
 #include "tests/lab/bar.h"
 #include "tests/lab/kmod/importer.h"
 
@@ -112,10 +113,9 @@ static int run_ring(struct ktap_fixture_fault *self)
 
 	for (int op = SLUICE_RING_REGISTER; op <= SLUICE_RING_UNREGISTER && !ret;
 	     op++) {
-		struct io_uring_sqe *sqe = io_uring_get_sqe(&self->ring);
+		struct io_uring_sqe *sqe = zeroed_sqe(&self->ring);
 		struct io_uring_cqe *cqe;
 
-		memset(sqe, 0, sizeof(*sqe));
 		sqe->opcode = IORING_OP_URING_CMD;
 		sqe->fd = self->dev;
 		sqe->cmd_op = (__u32)op;

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "tests/lab/driver.h"
+#include "tests/lab/sqe.h"
 #include "tests/lab/bar.h"
 #include "tests/lab/kmod/importer.h"
 
@@ -187,12 +188,11 @@ TEST_F(peer, is_written_from_to_a_drive)
 static int put_in(struct io_uring *ring, int dev, int fd, unsigned int op,
 		  unsigned int npages)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+	struct io_uring_sqe *sqe = zeroed_sqe(ring);
 	struct sluice_ring arg = { .fd = fd, .npages = npages };
 	struct io_uring_cqe *cqe;
 	int ret;
 
-	memset(sqe, 0, sizeof(*sqe));
 	sqe->opcode = IORING_OP_URING_CMD;
 	sqe->fd = dev;
 	sqe->cmd_op = op;

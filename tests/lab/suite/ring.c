@@ -4,6 +4,7 @@
 #include <liburing.h>
 
 #include "tests/lab/driver.h"
+#include "tests/lab/sqe.h"
 
 #define LEN (4 * MIB)
 
@@ -66,9 +67,8 @@ static int complete(struct io_uring *ring)
 static struct io_uring_sqe *command(struct io_uring *ring, int dev, unsigned int op,
 				    const struct sluice_ring *arg)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+	struct io_uring_sqe *sqe = zeroed_sqe(ring);
 
-	memset(sqe, 0, sizeof(*sqe));
 	sqe->opcode = IORING_OP_URING_CMD;
 	sqe->fd = dev;
 	sqe->cmd_op = op;
