@@ -5,6 +5,7 @@
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/nodemask.h>
+#include <linux/nospec.h>
 #include <linux/sched/signal.h>
 #include <linux/sizes.h>
 
@@ -78,7 +79,8 @@ static int alloc_check(const struct sluice_alloc *alloc, int *node,
 		return -EINVAL;
 	if (alloc->node < -1 || alloc->node >= MAX_NUMNODES)
 		return -EINVAL;
-	*node = alloc->node < 0 ? numa_mem_id() : alloc->node;
+	*node = alloc->node < 0 ? numa_mem_id() :
+				  array_index_nospec(alloc->node, MAX_NUMNODES);
 	if (!node_state(*node, N_MEMORY))
 		return -EINVAL;
 	if (alloc->name[0]) {

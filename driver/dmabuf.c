@@ -416,19 +416,23 @@ struct sluice_buffer *sluice_buffer_get(int fd)
 /* The next buffer that was not told yet, with a reference to its dma-buf. */
 static struct sluice_buffer *revoke_next(struct sluice_region *region)
 {
-	struct sluice_buffer *buffer;
+	struct sluice_buffer *buffer, *found = NULL;
 
 	mutex_lock(&region->lock);
-	list_for_each_entry(buffer, &region->buffers, node) {
-		/* One that is being released has no user left. */
-		if (buffer->told || !sluice_buf_tryget(buffer->buf))
-			continue;
+	/* Those that were told are behind, and no new one comes. */
+	while (!found) {
+		buffer = list_first_entry_or_null(&region->buffers,
+						  struct sluice_buffer, node);
+		if (!buffer || buffer->told)
+			break;
 		buffer->told = true;
-		mutex_unlock(&region->lock);
-		return buffer;
+		list_move_tail(&buffer->node, &region->buffers);
+		/* One that is being released has no user left. */
+		if (sluice_buf_tryget(buffer->buf))
+			found = buffer;
 	}
 	mutex_unlock(&region->lock);
-	return NULL;
+	return found;
 }
 
 /*

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* ring.c - a range of a region as a fixed buffer of somebody's io_uring. */
 #include <linux/bvec.h>
+#include <linux/capability.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 
@@ -63,6 +64,12 @@ static int ring_register(struct io_uring_cmd *cmd, struct sluice_buffer *buffer,
 	unsigned int n;
 	int ret;
 
+	/*
+	 * What a socket sends from a buffer, its NIC reads: without asking
+	 * whether it reaches the peer, as a drive does.
+	 */
+	if (region->kind == SLUICE_KIND_PEER && !capable(CAP_SYS_RAWIO))
+		dir = IO_BUF_DEST;
 	pieces = ring_pieces(region, ring->page, ring->npages, &n);
 	if (!pieces)
 		return -ENOMEM;

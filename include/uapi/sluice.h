@@ -404,7 +404,8 @@ enum {
 /**
  * struct sluice_ring - a range of a region in an io_uring's buffer table
  * @fd: a dma-buf of this module; 0 to unregister. One that is open for reading
- *	only is a buffer for WRITE_FIXED only
+ *	only is a buffer for WRITE_FIXED only; peer memory is one for READ_FIXED
+ *	only, unless the caller has CAP_SYS_RAWIO
  * @index: of the table, which must be empty there
  * @page: first page of the range; 0 to unregister
  * @npages: pages, 1 to 4 GiB - 1 byte in all; 0 to unregister
