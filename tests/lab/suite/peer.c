@@ -139,10 +139,10 @@ TEST_F(peer, of_a_function_that_is_not_bound_is_enodev)
 
 TEST_F(peer, is_read_into_by_a_drive_that_reaches_it)
 {
+	NEEDS_DRIVE;
 	int fd = peer_fd(self->dev, &self->bar, LEN);
 	uint64_t *p = map_fd(fd, LEN);
 
-	NEEDS_DRIVE;
 	ASSERT_TRUE(p != MAP_FAILED);
 	memset(p, 0xee, LEN);
 	if (self->reaches) {
@@ -161,12 +161,12 @@ TEST_F(peer, is_read_into_by_a_drive_that_reaches_it)
 
 TEST_F(peer, is_written_from_to_a_drive)
 {
-	int fd = peer_fd(self->dev, &self->bar, LEN);
-	uint64_t *p = map_fd(fd, LEN), *host;
-
 	NEEDS_DRIVE;
 	if (!self->reaches)
 		SKIP("the drive does not reach it here");
+	int fd = peer_fd(self->dev, &self->bar, LEN);
+	uint64_t *p = map_fd(fd, LEN), *host;
+
 	host = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 		    -1, 0);
 	for (size_t i = 0; i < LEN / 8; i++)
@@ -206,17 +206,48 @@ static int put_in(struct io_uring *ring, int dev, int fd, unsigned int op,
 	return ret;
 }
 
+/* A NIC would read it unasked, so sending needs CAP_SYS_RAWIO. */
+TEST_F(peer, in_a_ring_is_no_source_for_the_unprivileged)
+{
+	if (!feature(self->dev, SLUICE_FEATURE_RING))
+		SKIP("this kernel does not let a module register buffers");
+	int fd = peer_fd(self->dev, &self->bar, LEN), status;
+
+	status = IN_CHILD(struct io_uring ring; struct io_uring_cqe *cqe;
+			  int file = memfd_create("f", 0), dir, res[2];
+			  if (ftruncate(file, PAGE) || become(1000)) _exit(1);
+			  io_uring_queue_init(4, &ring, 0);
+			  io_uring_register_buffers_sparse(&ring, 1);
+			  if (put_in(&ring, self->dev, fd, SLUICE_RING_REGISTER,
+				     LEN / PAGE)) _exit(2);
+			  for (dir = 0; dir < 2; dir++) {
+				struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+
+				(dir ? io_uring_prep_write_fixed(sqe, file, NULL, PAGE, 0, 0) :
+				       io_uring_prep_read_fixed(sqe, file, NULL, PAGE, 0, 0));
+				io_uring_submit_and_wait(&ring, 1);
+				if (io_uring_wait_cqe(&ring, &cqe)) _exit(3);
+				res[dir] = cqe->res;
+				io_uring_cqe_seen(&ring, cqe);
+			  }
+			  res[0] != PAGE ? 4 : res[1] != -EFAULT ? 5 : 0);
+	EXPECT_EQ(status, 0);
+	close(fd);
+	for (int i = 0; i < 300 && regions_now(self->dev) != self->regions; i++)
+		usleep(10000);
+}
+
 TEST_F(peer, is_read_into_by_read_fixed)
 {
+	NEEDS_DRIVE;
+	if (!feature(self->dev, SLUICE_FEATURE_RING))
+		SKIP("this kernel does not let a module register buffers");
 	int fd = peer_fd(self->dev, &self->bar, LEN);
 	uint64_t *p = map_fd(fd, LEN);
 	struct io_uring_cqe *cqe;
 	struct io_uring ring;
 	double t;
 
-	NEEDS_DRIVE;
-	if (!feature(self->dev, SLUICE_FEATURE_RING))
-		SKIP("this kernel does not let a module register buffers");
 	memset(p, 0xee, LEN);
 	ASSERT_EQ(io_uring_queue_init(16, &ring, 0), 0);
 	ASSERT_EQ(io_uring_register_buffers_sparse(&ring, 1), 0);
@@ -258,13 +289,13 @@ static int attach(int im, int fd, unsigned int flags, const char *pci)
 
 TEST_F(peer, is_imported_by_devices_that_reach_it_only)
 {
+	NEEDS_DRIVE;
+	if (access("/dev/importer", F_OK))
+		SKIP("/dev/importer: %s", strerror(errno));
 	int fd = peer_fd(self->dev, &self->bar, LEN);
 	int im = open("/dev/importer", O_RDWR | O_CLOEXEC);
 	struct importer_state st = { 0 };
 
-	NEEDS_DRIVE;
-	if (im < 0)
-		SKIP("/dev/importer: %s", strerror(errno));
 	EXPECT_EQ(attach(im, fd, IMPORTER_STATIC, self->nvme), -EOPNOTSUPP);
 	if (self->reaches) {
 		ASSERT_EQ(attach(im, fd, 0, self->nvme), 0);
@@ -323,15 +354,15 @@ TEST_F(peer, of_a_function_that_is_unbound_is_gone)
 
 TEST_F(peer, unbound_tells_its_importer)
 {
+	NEEDS_DRIVE;
+	if (!self->reaches)
+		SKIP("the drive does not reach it here");
+	if (access("/dev/importer", F_OK))
+		SKIP("/dev/importer: %s", strerror(errno));
 	int fd = peer_fd(self->dev, &self->bar, LEN);
 	int im = open("/dev/importer", O_RDWR | O_CLOEXEC);
 	struct importer_state st = { 0 };
 
-	NEEDS_DRIVE;
-	if (im < 0)
-		SKIP("/dev/importer: %s", strerror(errno));
-	if (!self->reaches)
-		SKIP("the drive does not reach it here");
 	ASSERT_EQ(attach(im, fd, 0, self->nvme), 0);
 	ASSERT_EQ(call(im, IMPORTER_MAP, &st), 0);
 	ASSERT_EQ(bar_unbind(&self->bar), 0);
@@ -368,16 +399,16 @@ static bool done_in(pid_t pid, int ms)
 
 TEST_F(peer, unbinding_waits_for_an_importer_that_holds_on)
 {
+	NEEDS_DRIVE;
+	if (!self->reaches)
+		SKIP("the drive does not reach it here");
+	if (access("/dev/importer", F_OK))
+		SKIP("/dev/importer: %s", strerror(errno));
 	int fd = peer_fd(self->dev, &self->bar, LEN);
 	int im = open("/dev/importer", O_RDWR | O_CLOEXEC);
 	struct importer_state st = { 0 };
 	pid_t pid;
 
-	NEEDS_DRIVE;
-	if (im < 0)
-		SKIP("/dev/importer: %s", strerror(errno));
-	if (!self->reaches)
-		SKIP("the drive does not reach it here");
 	ASSERT_EQ(attach(im, fd, IMPORTER_LAZY, self->nvme), 0);
 	ASSERT_EQ(call(im, IMPORTER_MAP, &st), 0);
 	pid = unbind_apart(&self->bar);
@@ -391,12 +422,12 @@ TEST_F(peer, unbinding_waits_for_an_importer_that_holds_on)
 
 TEST_F(peer, unbinding_waits_for_a_ring_that_holds_on)
 {
+	if (!feature(self->dev, SLUICE_FEATURE_RING))
+		SKIP("this kernel does not let a module register buffers");
 	int fd = peer_fd(self->dev, &self->bar, LEN);
 	struct io_uring ring;
 	pid_t pid;
 
-	if (!feature(self->dev, SLUICE_FEATURE_RING))
-		SKIP("this kernel does not let a module register buffers");
 	ASSERT_EQ(io_uring_queue_init(4, &ring, 0), 0);
 	ASSERT_EQ(io_uring_register_buffers_sparse(&ring, 1), 0);
 	ASSERT_EQ(put_in(&ring, self->dev, fd, SLUICE_RING_REGISTER, LEN / PAGE), 0);
@@ -428,11 +459,11 @@ static void *reading(void *arg)
 /* The drive writes into it while the function goes: unbound, and unplugged. */
 TEST_F_TIMEOUT(peer, goes_while_a_drive_writes_into_it, 120)
 {
-	char path[128];
-
 	NEEDS_DRIVE;
 	if (!self->reaches)
 		SKIP("the drive does not reach it here");
+	char path[128];
+
 	for (int round = 0; round < 6; round++) {
 		struct reader r = { .drive = self->drive };
 		int fd = peer_fd(self->dev, &self->bar, LEN);

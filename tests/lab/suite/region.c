@@ -323,6 +323,55 @@ TEST_F(region, is_shown_by_its_descriptor_and_in_debugfs)
 	close(fd);
 }
 
+TEST_F(region, is_traced_from_its_beginning_to_its_end)
+{
+	const char *dir = "/sys/kernel/tracing";
+	static char text[1 << 20];
+	struct sluice_stat s;
+	char path[128], want[64];
+	int fd;
+
+	if (access("/sys/kernel/tracing/events", F_OK))
+		dir = "/sys/kernel/debug/tracing";
+	snprintf(path, sizeof(path), "%s/events/sluice/enable", dir);
+	if (access(path, F_OK))
+		SKIP("no tracing in this kernel");
+	ASSERT_EQ(put_text(path, "1"), 0);
+	fd = alloc_named(self->dev, PAGE, "traced", 0600);
+	ASSERT_EQ(stat_fd(self->dev, fd, &s), 0);
+	remove_named(self->dev, "traced", SLUICE_REMOVE_REVOKE);
+	close(fd);
+	ASSERT_EQ(put_text(path, "0"), 0);
+	snprintf(path, sizeof(path), "%s/trace", dir);
+	ASSERT_EQ(read_text(path, text, sizeof(text)), 0);
+	snprintf(want, sizeof(want), "sluice_alloc: id=%llu kind=1 len=4096 runs=1",
+		 (unsigned long long)s.id);
+	EXPECT_HAS(text, want);
+	snprintf(want, sizeof(want), "sluice_revoke: id=%llu ", (unsigned long long)s.id);
+	EXPECT_HAS(text, want);
+	snprintf(want, sizeof(want), "sluice_free: id=%llu ", (unsigned long long)s.id);
+	EXPECT_HAS(text, want);
+}
+
+TEST_F(region, keeps_the_module_loaded)
+{
+	int fd = alloc_fd(self->dev, PAGE);
+	char *p = map_fd(fd, PAGE);
+
+	ASSERT_TRUE(p != MAP_FAILED);
+	for (int i = 0; i < 2; i++) {
+		close(self->dev);
+		EXPECT_EQ(syscall(SYS_delete_module, "sluice", O_NONBLOCK), -1);
+		EXPECT_TRUE(errno == EAGAIN || errno == EBUSY);
+		self->dev = driver_open();
+		ASSERT_GE(self->dev, 0);
+		if (!i)
+			close(fd); /* then the mapping alone */
+	}
+	EXPECT_EQ(p[0], 0);
+	munmap(p, PAGE);
+}
+
 TEST_F(region, lies_on_the_node_it_names)
 {
 	int fd = alloc_fd(self->dev, LEN), status = -1;

@@ -44,7 +44,7 @@ FIXTURE_TEARDOWN(ring)
 				     pinned_now() != self->pinned); i++)
 		usleep(10000);
 	EXPECT_EQ(regions_now(self->dev), self->regions);
-	EXPECT_EQ(pinned_now(), self->pinned);
+	EXPECT_EQ(pinned_soon(self->pinned), self->pinned);
 	EXPECT_EQ(fds_now(), self->fds);
 	close(self->dev);
 }
@@ -128,10 +128,10 @@ TEST_F(ring, says_so_where_the_kernel_cannot)
 
 TEST_F(ring, reads_and_writes_a_file_through_a_region)
 {
+	NEEDS_RING;
 	int file = memfd_create("f", 0);
 	uint64_t *p = map_fd(self->fd, LEN);
 
-	NEEDS_RING;
 	ASSERT_EQ(put_in(&self->ring, self->dev, self->fd, 2, 0, LEN / PAGE), 0);
 	EXPECT_EQ(rings(self->dev, self->fd), 1);
 	for (size_t i = 0; i < LEN / 8; i++)
@@ -152,10 +152,10 @@ TEST_F(ring, reads_and_writes_a_file_through_a_region)
 
 TEST_F(ring, buffer_begins_at_its_first_page_and_ends_at_its_last)
 {
+	NEEDS_RING;
 	int file = memfd_create("f", 0);
 	char *p = map_fd(self->fd, LEN), page[PAGE];
 
-	NEEDS_RING;
 	memset(page, 'x', sizeof(page));
 	ASSERT_EQ(pwrite(file, page, PAGE, 0), PAGE);
 	memset(p, '.', LEN);
@@ -175,10 +175,10 @@ TEST_F(ring, buffer_begins_at_its_first_page_and_ends_at_its_last)
 
 TEST_F(ring, refuses_what_is_no_range_of_a_region_and_no_place_of_the_table)
 {
+	NEEDS_RING;
 	int dev = self->dev, fd = self->fd, null = open("/dev/null", O_RDWR);
 	struct sluice_ring arg = { .fd = fd, .npages = 1 };
 
-	NEEDS_RING;
 	EXPECT_EQ(put_in(&self->ring, dev, fd, 0, 0, 0), -EINVAL);
 	EXPECT_EQ(put_in(&self->ring, dev, fd, 0, 0, LEN / PAGE + 1), -EINVAL);
 	EXPECT_EQ(put_in(&self->ring, dev, fd, 0, LEN / PAGE, 1), -EINVAL);
@@ -211,6 +211,7 @@ TEST_F(ring, refuses_what_is_no_range_of_a_region_and_no_place_of_the_table)
 
 TEST_F(ring, buffer_of_a_read_only_descriptor_is_a_source_only)
 {
+	NEEDS_RING;
 	int file = memfd_create("f", 0);
 	int fd = alloc_named(self->dev, PAGE, "ring", 0600);
 	int ro = open_named(self->dev, "ring", SLUICE_OPEN_READ);
@@ -218,7 +219,6 @@ TEST_F(ring, buffer_of_a_read_only_descriptor_is_a_source_only)
 
 	EXPECT_EQ(remove_named(self->dev, "ring", 0), 0);
 	close(fd);
-	NEEDS_RING;
 	ASSERT_EQ(ftruncate(file, PAGE), 0);
 	strcpy(p, "r");
 	ASSERT_EQ(put_in(&self->ring, self->dev, ro, 0, 0, 1), 0);
@@ -234,11 +234,11 @@ TEST_F(ring, buffer_of_a_read_only_descriptor_is_a_source_only)
 
 TEST_F(ring, holds_the_region_until_it_lets_go)
 {
+	NEEDS_RING;
 	int file = memfd_create("f", 0);
 	char data[PAGE];
 	struct sluice_stat s;
 
-	NEEDS_RING;
 	memset(data, 'd', PAGE);
 	ASSERT_EQ(pwrite(file, data, PAGE, 0), PAGE);
 	ASSERT_EQ(stat_fd(self->dev, self->fd, &s), 0);
@@ -261,10 +261,10 @@ TEST_F(ring, holds_the_region_until_it_lets_go)
 
 TEST_F(ring, of_a_killed_process_lets_go)
 {
+	NEEDS_RING;
 	struct sluice_stat s;
 	int status;
 
-	NEEDS_RING;
 	status = IN_CHILD(struct io_uring ring;
 			  io_uring_queue_init(8, &ring, 0);
 			  io_uring_register_buffers_sparse(&ring, 64);
@@ -282,9 +282,9 @@ TEST_F(ring, of_a_killed_process_lets_go)
 
 TEST_F(ring, takes_no_region_that_was_revoked)
 {
+	NEEDS_RING;
 	int fd = alloc_named(self->dev, PAGE, "ring", 0600);
 
-	NEEDS_RING;
 	ASSERT_EQ(put_in(&self->ring, self->dev, fd, 0, 0, 1), 0);
 	ASSERT_EQ(remove_named(self->dev, "ring", SLUICE_REMOVE_REVOKE), 0);
 	EXPECT_EQ(put_in(&self->ring, self->dev, fd, 1, 0, 1), -ENODEV);
@@ -339,6 +339,7 @@ static double registering(void *own, uint64_t len, int advice)
 
 TEST_F_TIMEOUT(ring, registers_a_region_a_hundred_times_faster_than_by_pinning, 240)
 {
+	NEEDS_RING;
 	const char *kernel = getenv("LAB_KERNEL");
 	/* The debug kernel looks at every access to memory. */
 	const uint64_t len = kernel && !strcmp(kernel, "debug") ? 256 * MIB :
@@ -347,7 +348,6 @@ TEST_F_TIMEOUT(ring, registers_a_region_a_hundred_times_faster_than_by_pinning, 
 	int fd = alloc_fd(self->dev, len);
 	void *own;
 
-	NEEDS_RING;
 	if (fd < 0)
 		SKIP("no %llu MiB of memory: %s",
 		     (unsigned long long)(len / MIB), strerror(-fd));
