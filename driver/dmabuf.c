@@ -342,10 +342,12 @@ static const struct dma_buf_ops buffer_ops = {
 static int buffer_describe(struct dma_buf *buf,
 			   const struct sluice_region *region)
 {
-	char *text;
+	char name[SLUICE_NAME_MAX], *text;
 
+	/* It may be taken away meanwhile, and kasprintf() reads it twice. */
+	sluice_name_copy(region, name);
 	text = SLUICE_TRY(kasprintf(GFP_KERNEL_ACCOUNT, "%llu %s", region->id,
-				    region->name), NULL);
+				    name), NULL);
 	if (!text)
 		return -ENOMEM;
 	spin_lock(&buf->name_lock);

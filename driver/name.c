@@ -104,6 +104,14 @@ void sluice_name_exit(void)
 	}
 }
 
+/* @name has SLUICE_NAME_MAX bytes. */
+void sluice_name_copy(const struct sluice_region *region, char *name)
+{
+	mutex_lock(&names_lock);
+	memcpy(name, region->name, SLUICE_NAME_MAX);
+	mutex_unlock(&names_lock);
+}
+
 /* Whose it is, in @ns, and what it is called. */
 void sluice_name_stat(const struct sluice_region *region,
 		      struct sluice_stat *stat, struct user_namespace *ns)

@@ -166,6 +166,7 @@ int sluice_name_reserve(struct sluice_region *region, const char *name,
 			umode_t mode);
 void sluice_name_publish(struct sluice_region *region);
 void sluice_name_drop(struct sluice_region *region);
+void sluice_name_copy(const struct sluice_region *region, char *name);
 void sluice_name_stat(const struct sluice_region *region,
 		      struct sluice_stat *stat, struct user_namespace *ns);
 void sluice_name_exit(void);
