@@ -357,10 +357,6 @@ static int create(int dev, const struct options *o)
 				     o->name);
 	snprintf(a.name, sizeof(a.name), "%s", o->name);
 	err = slc_module_alloc(dev, &a);
-	if (err == -EINVAL && o->node >= 0)
-		return slc_cmd_error(err,
-				     "node %d has no memory or is not there: see /sys/devices/system/node/has_memory",
-				     o->node);
 	if (err)
 		return refused(dev, err, o);
 	st.fd = a.fd;

@@ -306,6 +306,17 @@ TEST_F(module, what_the_kernel_cannot_do_is_told_in_the_modules_words)
 	expect_host(self, "the double was told so");
 }
 
+TEST_F(module, a_node_that_the_module_refuses_is_named)
+{
+	fake.fail_cmd = SLUICE_CMD_ALLOC;
+	fake.fail_err = EINVAL;
+	self->attr.node = 0;
+	get(self);
+	if (info_of(self->r)->node < 0)
+		SKIP("no NUMA in this kernel");
+	EXPECT_HAS(info_of(self->r)->reason, "node 0 has no memory or is not there");
+}
+
 TEST_F(module, memory_that_cannot_be_mapped_is_a_step_down)
 {
 	fake.mmap_err = ENOMEM;

@@ -269,6 +269,10 @@ void slc_module_explain(int dev, int err, const char *name, uint64_t len,
 		explain_quota(dev, len, why, size);
 	else if (err == -ENOMEM)
 		explain_memory(len, node, why, size);
+	else if (err == -EINVAL && node >= 0)
+		snprintf(why, size,
+			 "node %d has no memory or is not there: see /sys/devices/system/node/has_memory",
+			 node);
 	else if (err == -EOPNOTSUPP)
 		why_not(dev, SLUICE_FEATURE_ALLOC, why, size);
 	if (!*why)

@@ -312,16 +312,16 @@ TEST_F(library, a_queue_reads_into_it_by_the_ring_or_says_why_not)
 	drive = !access(path, R_OK);
 	if (!drive) {
 		path = "/disk/library";
-		fill(path, 4096);
+		fill(path, 1024);
 	}
 	get(self);
 	fd = info_of(self->r).dmabuf_fd;
 	ASSERT_EQ(slc_file_open(self->ctx, path, SLC_FILE_READ, &file), 0);
 	ASSERT_EQ(slc_queue_open(self->ctx, NULL, &q), 0);
-	d = move(q, file, 0, self->r, 0, 16 * MIB);
+	d = move(q, file, 0, self->r, 0, 4 * MIB);
 	printf("# %s: %s%s%s\n", path, slc_route_name(d.route),
 	       *d.reason ? ": " : "", d.reason);
-	expect_pages(self->r, 0, 0, 4096);
+	expect_pages(self->r, 0, 0, 1024);
 	EXPECT_EQ(stat_of(self->dev, fd).rings, ring ? 1 : 0);
 	EXPECT_EQ(strstr(d.reason, "not by the module") == NULL, ring);
 	if (drive)
