@@ -23,6 +23,7 @@ struct slc_shard {
 	uint64_t size;		/* bytes of the file at `path` */
 	uint64_t inflated;	/* bytes after the codec; = size without one */
 	int64_t mtime_ns;
+	int64_t ctime_ns; /* moved too by a write that restores mtime */
 	uint64_t dev, ino;
 	uint32_t codec; /* enum slc_codec */
 	uint32_t nextents;

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "queue/file.h"
+#include "stream/source_file.h"
 
 static void unlink_entry(struct slc_files *fs, uint32_t i)
 {
@@ -44,8 +45,8 @@ static void look(struct slc_files *fs, const struct slc_open_file *e)
 	if (fstat(e->file->fd, &st))
 		return;
 	if ((uint64_t)st.st_size != sh->size ||
-	    st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec !=
-		    sh->mtime_ns)
+	    slc_stat_mtime_ns(&st) != sh->mtime_ns ||
+	    slc_stat_ctime_ns(&st) != sh->ctime_ns)
 		fs->changed = e->shard;
 }
 

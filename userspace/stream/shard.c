@@ -25,6 +25,7 @@ static void note_stat(struct slc_shard *sh, const struct stat *st)
 	sh->size = (uint64_t)st->st_size;
 	sh->inflated = sh->size;
 	sh->mtime_ns = slc_stat_mtime_ns(st);
+	sh->ctime_ns = slc_stat_ctime_ns(st);
 	sh->dev = st->st_dev;
 	sh->ino = st->st_ino;
 }

@@ -34,6 +34,11 @@ int64_t slc_stat_mtime_ns(const struct stat *st)
 	return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
 }
 
+int64_t slc_stat_ctime_ns(const struct stat *st)
+{
+	return (int64_t)st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec;
+}
+
 int slc_fail_open(struct slc_ctx *ctx, int err, const char *path)
 {
 	if (err == EMFILE)

@@ -66,5 +66,6 @@ int slc_fail_open(struct slc_ctx *ctx, int err, const char *path);
 
 /* The time of last change of the content, ns since the epoch. */
 int64_t slc_stat_mtime_ns(const struct stat *st);
+int64_t slc_stat_ctime_ns(const struct stat *st);
 
 #endif

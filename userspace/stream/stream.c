@@ -129,6 +129,7 @@ static uint32_t wait_for(const struct slc_stream *s)
 /*
  * Bytes that checksums vouch for may be from before or after a write; without
  * them a file that was written to while we read it may have given a mixture.
+ * chmod, link and rename move ctime as a write does that restores mtime.
  */
 static bool mixed(struct slc_stream *s, bool end)
 {
@@ -139,7 +140,7 @@ static bool mixed(struct slc_stream *s, bool end)
 	if (s->files.changed == UINT64_MAX)
 		return false;
 	slc_fault_set(&s->fault, -ESTALE,
-		      "%s: the file was written to while it was streamed: what came of it may be old and new bytes mixed",
+		      "%s: the file was written to while it was streamed, or its mode, owner, links or name changed since the dataset was opened: what came of it may be old and new bytes mixed: open it again, or sluice pack it so that checksums decide",
 		      s->ds->shards[s->files.changed].path);
 	return true;
 }
