@@ -172,7 +172,10 @@ int slc_queue_query(const struct slc_queue *q, struct slc_queue_info *info);
 int slc_queue_attach_region(struct slc_queue *q, struct slc_region *region);
 int slc_queue_attach_file(struct slc_queue *q, struct slc_file *file);
 
-/* Lets go of a region or file. -EBUSY while a move uses it, -ENOENT. */
+/*
+ * Lets go of a region or file. -EBUSY while a move uses it, -ENOENT. The kernel
+ * may hold the memory until the queue next does I/O, or its close.
+ */
 int slc_queue_detach_region(struct slc_queue *q, struct slc_region *region);
 int slc_queue_detach_file(struct slc_queue *q, struct slc_file *file);
 

@@ -414,6 +414,10 @@ static int uring_set_buffer(void *state, uint32_t slot, void *addr,
 	int n = io_uring_register_buffers_update_tag(&u->ring, slot, &iov, &tag,
 						     1);
 
+	/* A read that a kernel thread carried still holds it, though it has
+	 * completed, until this thread takes the rest of its end. */
+	if (!len)
+		io_uring_get_events(&u->ring);
 	return n < 0 ? n : n == 1 ? 0 : -EINVAL;
 }
 
