@@ -118,8 +118,7 @@ static void catch_signals(void)
 {
 	struct sigaction sa = { .sa_handler = stop };
 
-	sigaction(SIGINT, &sa, NULL);
-	sigaction(SIGTERM, &sa, NULL);
+	slc_cmd_on_stop(&sa);
 }
 
 static double cpu_s(void)

@@ -69,4 +69,12 @@ void slc_cmd_log(void *user, enum slc_log_level level, const char *msg);
  */
 int slc_cmd_flush(void);
 
+struct sigaction;
+
+/*
+ * Installs `act` for the signals that ask to stop: Ctrl-C, SIGTERM, and a
+ * terminal that is gone. One that is ignored (nohup) stays ignored.
+ */
+void slc_cmd_on_stop(const struct sigaction *act);
+
 #endif

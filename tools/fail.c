@@ -2,6 +2,7 @@
 #include "commands.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -109,4 +110,17 @@ int slc_cmd_flush(void)
 	slc_cmd_error(err, "cannot write to standard output: %s",
 		      strerror(-err));
 	return SLC_EXIT_FAILED;
+}
+
+void slc_cmd_on_stop(const struct sigaction *act)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		struct sigaction was;
+
+		if (!sigaction(signals[i], NULL, &was) &&
+		    was.sa_handler != SIG_IGN)
+			sigaction(signals[i], act, NULL);
+	}
 }

@@ -131,9 +131,7 @@ static int pack(const struct options *o, struct slc_ctx *ctx,
 
 	slc_dataset_query(ds, &info);
 	/* Nothing is written yet: until here a signal may simply kill. */
-	sigaction(SIGINT, &stop, NULL);
-	sigaction(SIGTERM, &stop, NULL);
-	sigaction(SIGHUP, &stop, NULL);
+	slc_cmd_on_stop(&stop);
 	slc_progress_begin(&w.progress, "pack", info.bytes, 0, 0);
 	err = slc_dataset_pack(ds, o->out, &attr);
 	slc_progress_end(&w.progress);

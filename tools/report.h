@@ -34,6 +34,7 @@ struct slc_report {
 	double cpu_seconds;  /* of the process while streaming */
 	double limit;	     /* bytes a second; 0: not measured */
 	bool crc;	     /* was computed */
+	bool inflated;	     /* some of it: the drive gave fewer bytes */
 	bool stopped;	     /* by a signal */
 	uint64_t memory;     /* as asked for */
 	char resume[SLC_TOKEN_MAX];

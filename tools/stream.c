@@ -414,6 +414,16 @@ static void probe(struct session *se, unsigned int begin)
 }
 
 /* The size and the pattern of the reads that the stream will make. */
+static bool has_compressed(const struct slc_dataset *ds)
+{
+	struct slc_shard_info sh = { .size = sizeof(sh) };
+
+	for (uint64_t i = 0; !slc_dataset_shard(ds, i, &sh); i++)
+		if (*sh.codec)
+			return true;
+	return false;
+}
+
 static void plan_probe(struct session *se)
 {
 	const struct slc_stream_attr *s = &se->args->stream;
@@ -491,7 +501,8 @@ static int run_stream(struct session *se)
 				   (uint64_t)((double)r->dataset.bytes *
 					      (double)total /
 					      (double)r->dataset.samples) : 0,
-			   total, se->nlimits ? se->limits / se->nlimits : 0);
+			   total, se->nlimits && !r->inflated ?
+				   se->limits / se->nlimits : 0);
 	begin = slc_now_s();
 	cpu = cpu_seconds();
 	err = consume(se);
@@ -548,8 +559,7 @@ static void catch_signals(void)
 	struct sigaction act = { .sa_handler = on_signal,
 				 .sa_flags = SA_RESETHAND };
 
-	sigaction(SIGINT, &act, NULL);
-	sigaction(SIGTERM, &act, NULL);
+	slc_cmd_on_stop(&act);
 }
 
 static int run(struct session *se)
@@ -567,6 +577,7 @@ static int run(struct session *se)
 	se->report.dataset.size = sizeof(se->report.dataset);
 	slc_dataset_query(se->ds, &se->report.dataset);
 	se->report.memory = a->stream.memory;
+	se->report.inflated = has_compressed(se->ds);
 	se->report.crc = !(a->stream.flags & SLC_STREAM_NOCRC);
 	plan_probe(se);
 	probe(se, 0);

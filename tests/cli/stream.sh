@@ -329,4 +329,24 @@ test_less_memory_is_kept_to() {
 	[ "$(field max_pinned_bytes "$tmp/out")" -le 4194304 ] || die "more than 4 MiB"
 }
 
+test_of_compressed_shards_the_stored_bytes_count_towards_the_limit() {
+	command -v python3 >/dev/null || skip "no python3"
+	mkdir "$tmp/t"
+	for i in 1 2 3 4 5 6 7 8; do yes | head -c 1000000 >"$tmp/t/$i.txt"; done
+	tar -C "$tmp/t" -czf "$tmp/z.tar.gz" .
+	run "$SLUICE" stream "$tmp/z.tar.gz" --json
+	want_rc 0
+	want_out '"limit_counts":"bytes_read"'
+	python3 - "$tmp/out" <<-'EOF' || die "the fraction is not that of the stored bytes"
+		import json, sys
+		d = json.load(open(sys.argv[1]))
+		assert d["bytes"] == 8000000 and d["bytes_read"] < 100000, d
+		want = d["bytes_read"] / d["seconds"] / d["limit_bytes_per_second"]
+		assert abs(d["fraction_of_limit"] / want - 1) < 0.01, d
+	EOF
+	raw 400000
+	run "$SLUICE" stream "$tmp/a.bin" --format raw --record 4000 --json
+	want_out '"limit_counts":"bytes"'
+}
+
 run_tests

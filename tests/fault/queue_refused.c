@@ -112,17 +112,17 @@ static bool forbid(int nr, int err)
 	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
 }
 
-static void without_uring(struct ktap_fixture_refused *self, int err,
-			  const char *text)
+static void without_uring(struct ktap_fixture_refused *self, int nr,
+			  const char *name, int err, const char *text)
 {
 	struct slc_queue_info info = { .size = sizeof(info) };
 	struct slc_queue *q;
 	struct slc_done d;
 
-	if (!forbid(SYS_io_uring_setup, err))
+	if (!forbid(nr, err))
 		SKIP("no seccomp here");
 	EXPECT_EQ(open_queue(self, "uring", &q), -err);
-	EXPECT_HAS(slc_last_error(self->ctx), "io_uring_setup");
+	EXPECT_HAS(slc_last_error(self->ctx), name);
 	ASSERT_EQ(open_queue(self, NULL, &q), 0);
 	ASSERT_EQ(slc_queue_query(q, &info), 0);
 	EXPECT_STREQ(info.engine, "sync");
@@ -138,17 +138,46 @@ static void without_uring(struct ktap_fixture_refused *self, int err,
 
 TEST_F(refused, io_uring_forbidden_is_pread_with_the_reason)
 {
-	without_uring(self, EPERM, "Operation not permitted");
+	without_uring(self, SYS_io_uring_setup, "io_uring_setup", EPERM,
+		      "Operation not permitted");
 }
 
 TEST_F(refused, io_uring_absent_is_pread_with_the_reason)
 {
-	without_uring(self, ENOSYS, "Function not implemented");
+	without_uring(self, SYS_io_uring_setup, "io_uring_setup", ENOSYS,
+		      "Function not implemented");
 }
 
 TEST_F(refused, io_uring_without_memory_is_pread_with_the_reason)
 {
-	without_uring(self, ENOMEM, "Cannot allocate memory");
+	without_uring(self, SYS_io_uring_setup, "io_uring_setup", ENOMEM,
+		      "Cannot allocate memory");
+}
+
+TEST_F(refused, io_uring_that_may_be_set_up_and_not_used_is_pread)
+{
+	without_uring(self, SYS_io_uring_enter, "io_uring_enter", EPERM,
+		      "Operation not permitted");
+}
+
+TEST_F(refused, a_kernel_without_wipe_on_fork_has_queues_and_no_children_in_them)
+{
+	struct slc_queue *q;
+	int status = 0;
+	pid_t pid;
+
+	/* Every advice is refused. */
+	if (!forbid(SYS_madvise, EINVAL))
+		SKIP("no seccomp here");
+	ASSERT_EQ(open_queue(self, NULL, &q), 0);
+	read_all(self, q);
+	fflush(stdout);
+	pid = fork();
+	if (!pid)
+		_exit(slc_queue_poll(q, NULL, 0, 0, 0) == -EPERM ? 0 : 1);
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	EXPECT_EQ(status, 0);
+	slc_queue_close(q);
 }
 
 TEST_F(refused, io_uring_without_registration_still_reads)

@@ -57,10 +57,13 @@ bool slc_pool_free(uint64_t page_size, int node, uint64_t *npages, char *path,
 const char *slc_thp_forbidden(void)
 {
 	char text[100];
+	int err = slc_text_read("/sys/kernel/mm/transparent_hugepage/enabled",
+				text, sizeof(text));
 
-	if (slc_text_read("/sys/kernel/mm/transparent_hugepage/enabled", text,
-			  sizeof(text)))
+	if (err == -ENOENT)
 		return "this kernel has no transparent huge pages";
+	if (err)
+		return "/sys/kernel/mm/transparent_hugepage/enabled cannot be read (ulimit -n?), so there may be no transparent huge pages";
 	if (strstr(text, "[never]"))
 		return "transparent huge pages are off (allow them with: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled)";
 	if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) > 0)

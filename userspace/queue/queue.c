@@ -20,9 +20,14 @@
 #define MAX_IO_LIMIT (1u << 30)
 #define PAGE 4096u
 
+static bool in_child(const struct slc_queue *q)
+{
+	return q->here ? !*q->here : q->pid != getpid();
+}
+
 static int check_owner(const struct slc_queue *q, const char *call)
 {
-	if (__builtin_expect(!*q->here, 0))
+	if (__builtin_expect(in_child(q), 0))
 		return slc_fail(q->ctx, -EPERM,
 				"%s: this queue belongs to the process that opened it: open another one after fork",
 				call);
@@ -174,16 +179,23 @@ static int mark_process(struct slc_queue *q)
 	if (p == MAP_FAILED)
 		return slc_fail(q->ctx, -errno, "no memory for a queue: mmap: %s",
 				strerror(errno));
+	q->pid = getpid();
 	if (madvise(p, PAGE, MADV_WIPEONFORK)) {
-		int err = -errno;
-
+		slc_log(q->ctx, SLC_LOG_INFO,
+			"queue: MADV_WIPEONFORK: %s: asking for the process id instead",
+			strerror(errno));
 		munmap(p, PAGE);
-		return slc_fail(q->ctx, err, "MADV_WIPEONFORK: %s",
-				strerror(-err));
+		return 0;
 	}
 	q->here = p;
 	*q->here = 1;
 	return 0;
+}
+
+static void unmark_process(struct slc_queue *q)
+{
+	if (q->here)
+		munmap(q->here, PAGE);
 }
 
 static int open_with_engine(struct slc_queue *q, const struct slc_queue_attr *a)
@@ -265,7 +277,7 @@ static int open_queue(struct slc_ctx *ctx, const struct slc_queue_attr *attr,
 put_bounce:
 	slc_region_put(q->bounce);
 unmark:
-	munmap(q->here, PAGE);
+	unmark_process(q);
 free_tables:
 	free_tables(q);
 	free(q);
@@ -622,14 +634,14 @@ void slc_queue_close(struct slc_queue *q)
 
 	if (!q)
 		return;
-	forked = !*q->here;
+	forked = in_child(q);
 	if (!forked)
 		settle(q);
 	slc_attach_fini(&q->att, forked);
 	slc_sync_ops.close(q->sync_state);
 	q->att.ops->close(q->att.state);
 	slc_region_put(q->bounce);
-	munmap(q->here, PAGE);
+	unmark_process(q);
 	free_tables(q);
 	slc_ctx_close(q->ctx);
 	free(q);

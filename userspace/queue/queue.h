@@ -12,6 +12,7 @@
 #include "queue/split.h"
 
 #include <pthread.h>
+#include <sys/types.h>
 
 #define SLC_BOUNCE_UNIT (16u << 10)
 #define SLC_BOUNCE_UNITS 128u /* two words of a bitmap */
@@ -58,7 +59,8 @@ struct slc_queue {
 	uint64_t flags;
 	uint32_t depth, moves, max_io;
 	pthread_t owner;
-	char *here; /* a page with a 1 that a forked child finds wiped */
+	char *here; /* a page with a 1 that a forked child finds wiped, */
+	pid_t pid;  /* or, where that cannot be had (NULL), whose it is */
 
 	struct slc_io *ios, *free_io;
 	struct slc_io *again;	/* waiting for another try */

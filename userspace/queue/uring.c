@@ -205,6 +205,13 @@ static int uring_open(uint32_t depth, uint64_t flags, void **state,
 		err = -EOPNOTSUPP;
 		goto exit_ring;
 	}
+	/* A filter may allow the set-up and forbid the use. */
+	err = io_uring_get_events(&u->ring);
+	if (err < 0) {
+		snprintf(why, size, "io_uring_enter: %s (%s)", strerror(-err),
+			 setup_hint(err));
+		goto exit_ring;
+	}
 	u->iopoll = flags & SLC_QUEUE_IOPOLL;
 	caps->async = true;
 	make_tables(u, caps);

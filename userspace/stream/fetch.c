@@ -22,8 +22,11 @@ void slc_fetch_route(struct slc_stream *s, uint32_t route, const char *reason,
 			break;
 	}
 	/* More kinds than room: the last entry holds them all together. */
-	if (i == max)
+	if (i == max) {
 		i = max - 1;
+		st->routes[i].route = SLC_ROUTE_NONE;
+		st->routes[i].reason = "other routes and reasons together";
+	}
 	if (i == st->nroutes) {
 		st->routes[i].route = route;
 		st->routes[i].reason = reason;
