@@ -61,6 +61,22 @@ test_packing_a_manifest_packs_its_files_again() {
 	[ "$(ls "$tmp" | grep -c 'd\.slc\.[0-9a-f]*\.idx')" = 1 ] || die "an old index is left"
 }
 
+test_a_folder_that_holds_its_own_manifest_is_packed_again_as_it_was() {
+	mkdir "$tmp/d"
+	head -c 1000 /dev/urandom >"$tmp/d/a.dat"
+	for i in 1 2; do
+		run "$SLUICE" pack "$tmp/d" --format raw --record 1 -o "$tmp/d/x.slc.json"
+		want_rc 0
+		want_out '1,000 samples in 1 file,'
+	done
+	run "$SLUICE" stream "$tmp/d/x.slc.json" --verify --list
+	want_rc 0
+	# Its index is no Megatron index either.
+	run "$SLUICE" pack "$tmp/d" --format megatron -o "$tmp/d/x.slc.json"
+	want_rc 2
+	want_err "$tmp/d holds no file of a format"
+}
+
 test_two_packs_to_one_output_leave_a_whole_manifest() {
 	head -c 3000 /dev/zero >"$tmp/one.bin"
 	head -c 5000 /dev/zero >"$tmp/two.bin"

@@ -336,6 +336,50 @@ TEST_F(dataset, a_folder_is_every_known_file_in_byte_order_of_the_path)
 	slc_dataset_put(ds);
 }
 
+/* Of every format: what pack wrote into the folder that it packed. */
+TEST_F(dataset, what_pack_wrote_in_a_folder_is_not_data)
+{
+	static const char *const formats[] = { NULL, "raw", "megatron" };
+	const char *manifest = md_path("%s/d/x.slc.json", self->dir);
+	const char *dir = md_path("%s/d", self->dir);
+	struct slc_dataset *ds;
+
+	mkdir(dir, 0777);
+	md_megatron(md_path("%s/d/m", self->dir), 70, 5, 0, NULL);
+	for (size_t i = 0; i < 3; i++) {
+		uint64_t record = i == 1, n;
+
+		ASSERT_EQ(open_as(self->ctx, dir, formats[i], record, &ds), 0);
+		n = ds->nsamples;
+		ASSERT_EQ(slc_dataset_pack(ds, manifest, NULL), 0);
+		slc_dataset_put(ds);
+		md_write(md_path("%s/d/.x.slc.json.host.17.0.tmp", self->dir),
+			 "x", 1);
+		self->log[self->log_len = 0] = 0;
+		ASSERT_EQ(open_as(self->ctx, dir, formats[i], record, &ds), 0);
+		EXPECT_EQ(ds->nsamples, n);
+		slc_dataset_put(ds);
+		EXPECT_HAS(self->log, "x.slc.json: sluice pack wrote it");
+		EXPECT_HAS(self->log, ".idx: sluice pack wrote it");
+		EXPECT_HAS(self->log, ".tmp: hidden");
+		unlink(manifest);
+	}
+	/* By its content, and only as a whole: a text about one is data. */
+	md_write(md_path("%s/d/t.dat", self->dir),
+		 "a \"sluice_manifest\"", 19);
+	ASSERT_EQ(open_as(self->ctx, dir, "raw", 1, &ds), 0);
+	EXPECT_EQ(strcmp(ds->shards[ds->nshards - 1].path + strlen(dir),
+			 "/t.dat"), 0);
+	slc_dataset_put(ds);
+	/* Named, it is the user's wish. */
+	md_write(md_path("%s/n.slc.json", self->dir),
+		 "{ \"sluice_manifest\": 1 }", 24);
+	ASSERT_EQ(open_as(self->ctx, md_path("%s/n.slc.json", self->dir),
+			  "raw", 1, &ds), 0);
+	EXPECT_EQ(ds->nsamples, 24);
+	slc_dataset_put(ds);
+}
+
 TEST_F(dataset, links_to_files_are_followed_and_broken_links_are_errors)
 {
 	struct slc_dataset *ds;

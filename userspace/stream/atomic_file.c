@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/ctx.h"
+#include "stream/packed_file.h"
 
 #define BUFFER_BYTES (256u << 10)
 
@@ -23,13 +24,6 @@ static int fail_write(struct slc_atomic_file *f, int err)
 	return f->err;
 }
 
-static const char *name_of(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 : path;
-}
-
 /* malloc'd, NULL without memory. */
 static char *folder_of(const char *path)
 {
@@ -40,39 +34,14 @@ static char *folder_of(const char *path)
 	return strndup(path, slash == path ? 1 : (size_t)(slash - path));
 }
 
-/*
- * ".NAME.HOST.", malloc'd or NULL. The host, since a lock of a folder may hold
- * on one host only (NFS), and process ids do.
- */
-static char *prefix_of(const char *path)
-{
-	char host[65] = "", *out;
-
-	gethostname(host, sizeof(host) - 1);
-	return asprintf(&out, ".%s.%s.", name_of(path), host) < 0 ? NULL : out;
-}
-
-/* "PID.N.tmp" */
-static bool is_maker(const char *s)
-{
-	size_t pid = strspn(s, "0123456789"), n;
-
-	if (!pid || s[pid] != '.')
-		return false;
-	s += pid + 1;
-	n = strspn(s, "0123456789");
-	return n && !strcmp(s + n, ".tmp");
-}
-
 void slc_atomic_sweep(struct slc_ctx *ctx, const char *path)
 {
-	char *folder = folder_of(path), *prefix = prefix_of(path);
+	char *folder = folder_of(path), *prefix = slc_packed_temp_prefix(path);
 	DIR *dir = folder && prefix ? opendir(folder) : NULL;
 	struct dirent *e;
 
 	while (dir && (e = readdir(dir))) {
-		if (strncmp(e->d_name, prefix, strlen(prefix)) ||
-		    !is_maker(e->d_name + strlen(prefix)))
+		if (!slc_packed_is_temp(e->d_name, prefix))
 			continue;
 		if (unlinkat(dirfd(dir), e->d_name, 0) < 0)
 			slc_log(ctx, SLC_LOG_WARN,
@@ -107,7 +76,7 @@ static int open_tmp(struct slc_atomic_file *f, const char *prefix)
 int slc_atomic_open(struct slc_ctx *ctx, const char *path,
 		    struct slc_atomic_file *f)
 {
-	char *prefix = prefix_of(path);
+	char *prefix = slc_packed_temp_prefix(path);
 	int err;
 
 	memset(f, 0, sizeof(*f));

@@ -21,7 +21,7 @@ struct slc_atomic_file {
 };
 
 /*
- * Begins a hidden temporary file in the folder of `path`, .NAME.HOST.PID.N.tmp.
+ * Begins a hidden temporary file (packed_file.h) in the folder of `path`.
  * 0 or -errno.
  */
 int slc_atomic_open(struct slc_ctx *ctx, const char *path,

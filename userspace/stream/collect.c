@@ -11,6 +11,7 @@
 #include "base/ctx.h"
 #include "stream/dataset.h"
 #include "stream/listing.h"
+#include "stream/packed_file.h"
 #include "stream/source_file.h"
 #include "stream/walk.h"
 
@@ -413,8 +414,18 @@ static int take_in_folder(struct slc_ctx *ctx, const char *path,
 			  struct head *head, const struct slc_taking *how,
 			  struct slc_finds *finds)
 {
-	int kind = SLC_LISTING_NONE, taken;
+	int kind = SLC_LISTING_NONE, taken, err = read_head(ctx, path, head);
 
+	if (err)
+		return err;
+	/* Of any format: pack may write into the folder that it packs. */
+	if (slc_packed_is_manifest(head->bytes, head->n) ||
+	    slc_packed_is_index(head->bytes, head->n)) {
+		slc_log(ctx, SLC_LOG_INFO,
+			"left out %s: sluice pack wrote it, it is not data",
+			path);
+		return 0;
+	}
 	if (how->format != &slc_format_raw && ends_with(path, ".json")) {
 		kind = slc_listing_kind(ctx, path);
 		if (kind < 0)

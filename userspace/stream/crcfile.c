@@ -9,13 +9,12 @@
 
 #include "base/checked.h"
 #include "base/ctx.h"
+#include "stream/packed_file.h"
 #include "stream/source_file.h"
 
 #define HEADER_BYTES 64
 #define ENTRY_BYTES 16
 #define VERSION 2
-
-static const char magic[8] = "SLCCRC\r\n";
 
 uint64_t slc_crcfile_words(const struct slc_format *format, uint32_t codec,
 			   uint64_t samples)
@@ -84,7 +83,7 @@ int slc_crcfile_write(struct slc_atomic_file *f,
 		samples += shards[i].samples;
 		bytes += 4 * (shards[i].samples + shards[i].nwords);
 	}
-	memcpy(h, magic, sizeof(magic));
+	memcpy(h, SLC_PACKED_INDEX_MAGIC, SLC_PACKED_INDEX_MAGIC_BYTES);
 	put32(h + 8, VERSION);
 	put64(h + 16, bytes);
 	put64(h + 24, nshards);
@@ -175,7 +174,7 @@ static int take_header(struct reader *r, uint64_t bytes, uint64_t nshards)
 	memcpy(zeroed, h, sizeof(h));
 	put32(zeroed + 12, 0);
 	r->at = 0;
-	if (memcmp(h, magic, sizeof(magic)))
+	if (!slc_packed_is_index(h, sizeof(h)))
 		return bad(r, "it is not an index that sluice pack wrote");
 	if (get32(h + 12) != slc_crc32c(0, zeroed, sizeof(zeroed)))
 		return bad(r, "its header is damaged");

@@ -12,6 +12,7 @@
 #include "format/mds_index.h"
 #include "format/st_index.h"
 #include "stream/manifest.h"
+#include "stream/packed_file.h"
 
 #define HEAD_BYTES 512
 
@@ -30,11 +31,6 @@ static bool is_index_json(const char *path)
 	       ends_with(path, ".index.json");
 }
 
-static bool holds(const uint8_t *bytes, uint64_t len, const char *text)
-{
-	return memmem(bytes, len, text, strlen(text)) != NULL;
-}
-
 /* Sites have an index.json of their own: this one must speak of shards. */
 static int mds_or_none(struct slc_ctx *ctx, const char *path)
 {
@@ -48,7 +44,7 @@ static int mds_or_none(struct slc_ctx *ctx, const char *path)
 		return SLC_LISTING_NONE;
 	if (err)
 		return err;
-	is = holds(bytes, len, "\"shards\"");
+	is = memmem(bytes, len, "\"shards\"", strlen("\"shards\""));
 	free(bytes);
 	return is ? SLC_LISTING_MDS : SLC_LISTING_NONE;
 }
@@ -68,7 +64,7 @@ int slc_listing_kind(struct slc_ctx *ctx, const char *path)
 	if (got < 0)
 		return slc_fail(ctx, (int)got, "cannot read %s: %s", path,
 				strerror((int)-got));
-	if (holds(head, (uint64_t)got, "\"sluice_manifest\""))
+	if (slc_packed_is_manifest(head, (size_t)got))
 		return SLC_LISTING_MANIFEST;
 	if (ends_with(path, ".safetensors.index.json"))
 		return SLC_LISTING_SAFETENSORS;

@@ -14,6 +14,7 @@
 #include "stream/listing.h"
 #include "stream/manifest.h"
 #include "stream/manifest_json.h"
+#include "stream/packed_file.h"
 
 /* Puts `v` (the reference is taken also on failure) at `key`. */
 static int put(json_t *obj, const char *key, json_t *v)
@@ -224,33 +225,6 @@ static int build(struct slc_dataset *ds, const struct slc_packed *packed,
 
 /* ---- files ---- */
 
-/* "data.slc" of "DIR/data.slc.json". */
-static int stem(const char *path, const char **at)
-{
-	const char *slash = strrchr(path, '/');
-	size_t n;
-
-	*at = slash ? slash + 1 : path;
-	n = strlen(*at);
-	if (n > 5 && !strcmp(*at + n - 5, ".json"))
-		n -= 5;
-	return (int)n;
-}
-
-/* DIR/STEM.CRC.idx: its own name for each content, so that the manifest that
- * is there goes on to be true until the new one replaces it. malloc'd. */
-static char *crcfile_path(const char *path, uint32_t crc)
-{
-	const char *name;
-	int n = stem(path, &name);
-	char *out;
-
-	if (asprintf(&out, "%.*s%.*s.%08x.idx", (int)(name - path), path, n,
-		     name, crc) < 0)
-		return NULL;
-	return out;
-}
-
 /*
  * The checksum file that the manifest at `path` names, if it is one that pack
  * would have named so: a manifest that was edited does not get to say what is
@@ -277,7 +251,7 @@ static int old_crcfile(struct slc_ctx *ctx, const char *path, char **out)
 	text = json_string_value(json_object_get(index, "crc32c"));
 	file = json_string_value(json_object_get(index, "file"));
 	if (text && file && strlen(text) == 8 && sscanf(text, "%8x", &crc) == 1)
-		*out = crcfile_path(path, crc);
+		*out = slc_packed_index(path, crc);
 	slash = *out ? strrchr(*out, '/') : NULL;
 	if (*out && strcmp(slash ? slash + 1 : *out, file)) {
 		free(*out);
@@ -377,7 +351,7 @@ static int write_crcs(struct slc_dataset *ds, const struct slc_packed *packed,
 	slc_crcfile_write(&f, v, ds->nshards);
 	*bytes = f.bytes;
 	*crc = f.crc;
-	*file = crcfile_path(path, f.crc);
+	*file = slc_packed_index(path, f.crc);
 	if (!*file) {
 		slc_atomic_abort(&f);
 		err = slc_fail(ds->ctx, -ENOMEM, "no memory for a manifest");
