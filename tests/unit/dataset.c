@@ -380,6 +380,20 @@ TEST_F(dataset, what_pack_wrote_in_a_folder_is_not_data)
 	slc_dataset_put(ds);
 }
 
+TEST_F(dataset, an_mds_index_without_shards_says_so)
+{
+	static const char text[] = "{\"version\":2,\"shards\":[]}";
+	const char *index = md_path("%s/m/index.json", self->dir);
+	struct slc_dataset *ds;
+
+	mkdir(md_path("%s/m", self->dir), 0777);
+	md_write(index, text, strlen(text));
+	EXPECT_EQ(open_one(self->ctx, self->dir, &ds), -ENOENT);
+	EXPECT_HAS(slc_last_error(self->ctx), "m/index.json: mds: it lists no shards");
+	EXPECT_EQ(open_one(self->ctx, index, &ds), -ENOENT);
+	EXPECT_HAS(slc_last_error(self->ctx), "it lists no shards");
+}
+
 TEST_F(dataset, links_to_files_are_followed_and_broken_links_are_errors)
 {
 	struct slc_dataset *ds;

@@ -134,6 +134,10 @@ static int take_mds(struct slc_ctx *ctx, const char *path,
 
 	if (err)
 		return slc_fail_parse(ctx, err, path, "mds", &diag);
+	if (!index.nshards)
+		err = slc_fail(ctx, -ENOENT,
+			       "%s: mds: it lists no shards, so there is no data: write the dataset again or leave it out",
+			       path);
 	for (uint64_t i = 0; i < index.nshards && !err; i++)
 		err = add_mds(ctx, path, &index.shards[i], finds);
 	slc_mds_index_fini(&index);
