@@ -35,6 +35,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case 'o':
+		if (!strcmp(arg, "-"))
+			argp_error(state,
+				   "-o -: a manifest has an index file beside it, so it cannot go to standard output: name a file, -o NAME.slc.json");
+		if (!*arg)
+			argp_error(state,
+				   "-o \"\": an empty name is no file: say -o NAME.slc.json");
 		o->out = arg;
 		return 0;
 	case 'f':

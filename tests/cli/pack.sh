@@ -77,6 +77,18 @@ test_a_folder_that_holds_its_own_manifest_is_packed_again_as_it_was() {
 	want_err "$tmp/d holds no file of a format"
 }
 
+test_an_output_without_a_name_is_exit_2() {
+	records "$tmp/a.rec" 10
+	cd "$tmp"
+	run "$SLUICE" pack a.rec --format raw --record 512 -o -
+	want_rc 2
+	want_err 'index file beside it.* name a file'
+	run "$SLUICE" pack a.rec --format raw --record 512 -o ''
+	want_rc 2
+	want_err 'empty name .*say -o NAME'
+	[ "$(find . ! -name out ! -name err -type f | wc -l)" = 1 ] || { ls -la && die "something was written"; }
+}
+
 test_two_packs_to_one_output_leave_a_whole_manifest() {
 	head -c 3000 /dev/zero >"$tmp/one.bin"
 	head -c 5000 /dev/zero >"$tmp/two.bin"
