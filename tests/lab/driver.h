@@ -173,9 +173,7 @@ static inline long pinned_now(void)
 	return vmstat("nr_foll_pin_acquired") - vmstat("nr_foll_pin_released");
 }
 
-/* As soon as it is @want, or after 3 s what it is: a kernel without sysctl adds
- * every CPU's part but once a second.
- */
+/* What is pinned; up to 3 s later, if it is not @want: counts come in late. */
 static inline long pinned_soon(long want)
 {
 	for (int i = 0; i < 300 && pinned_now() != want; i++)
@@ -265,7 +263,7 @@ static inline int in_child_end(void)
 	{                                                                     \
 		if (self->dev < 0)                                            \
 			return;                                               \
-		EXPECT_EQ(pinned_soon(self->pinned), self->pinned);                        \
+		EXPECT_EQ(pinned_soon(self->pinned), self->pinned);           \
 		EXPECT_EQ(regions_now(self->dev), self->regions);             \
 		EXPECT_EQ(fds_now(), self->fds);                              \
 		close(self->dev);                                             \
