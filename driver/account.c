@@ -7,9 +7,11 @@
  * charged all the same; the module's own limits hold for everybody.
  */
 #include <linux/capability.h>
+#include <linux/cred.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/user.h>
 
 #include "account.h"
 #include "fault.h"
@@ -48,7 +50,7 @@ static bool counter_add(atomic_long_t *counter, unsigned long npages,
 int sluice_charge(struct sluice_charge *charge, unsigned long npages)
 {
 	unsigned long limit = LONG_MAX;
-	struct user_struct *user;
+	const struct cred *cred;
 
 	if (sluice_fault())
 		return -EDQUOT;
@@ -58,23 +60,24 @@ int sluice_charge(struct sluice_charge *charge, unsigned long npages)
 	if (!counter_add(&total_pages, npages,
 			 min_t(unsigned long, LONG_MAX, param_pages(&max_bytes))))
 		return -EDQUOT;
-	user = get_uid(current_user());
-	if (!counter_add(&user->locked_vm, npages, limit)) {
-		free_uid(user);
+	/* Holds its user: no kernel before 6.2 lets a module do that itself. */
+	cred = get_current_cred();
+	if (!counter_add(&cred->user->locked_vm, npages, limit)) {
+		put_cred(cred);
 		atomic_long_sub(npages, &total_pages);
 		return -EDQUOT;
 	}
-	charge->user = user;
+	charge->cred = cred;
 	charge->npages = npages;
 	return 0;
 }
 
 void sluice_uncharge(struct sluice_charge *charge)
 {
-	if (!charge->user)
+	if (!charge->cred)
 		return;
-	atomic_long_sub(charge->npages, &charge->user->locked_vm);
+	atomic_long_sub(charge->npages, &charge->cred->user->locked_vm);
 	atomic_long_sub(charge->npages, &total_pages);
-	free_uid(charge->user);
-	charge->user = NULL;
+	put_cred(charge->cred);
+	charge->cred = NULL;
 }

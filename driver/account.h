@@ -3,11 +3,10 @@
 #ifndef SLUICE_ACCOUNT_H
 #define SLUICE_ACCOUNT_H
 
-#include <linux/sched/user.h>
-#include <linux/types.h>
+struct cred;
 
 struct sluice_charge {
-	struct user_struct *user; /* referenced; NULL: nothing is charged */
+	const struct cred *cred; /* of who was charged; NULL: nobody */
 	unsigned long npages;
 };
 
