@@ -79,7 +79,7 @@ test_a_folder_that_holds_its_own_manifest_is_packed_again_as_it_was() {
 
 test_an_output_without_a_name_is_exit_2() {
 	records "$tmp/a.rec" 10
-	cd "$tmp"
+	cd "$tmp" || die "no $tmp"
 	run "$SLUICE" pack a.rec --format raw --record 512 -o -
 	want_rc 2
 	want_err 'index file beside it.* name a file'

@@ -45,8 +45,8 @@ TEST_F(fault, without_a_manifest_a_flip_cannot_be_known)
 	uint64_t got;
 
 	md_raw(self->file, 100, 5000, &self->want);
-	ASSERT_EQ(open_ds(self->ctx, self->file, 5000, &self->ds), 0);
 	flip(self->file, 777);
+	ASSERT_EQ(open_ds(self->ctx, self->file, 5000, &self->ds), 0);
 	ASSERT_EQ(slc_stream_open(self->ds, &a, &self->s), 0);
 	EXPECT_EQ(drain(self->s, &got), 0);
 	EXPECT_EQ(got, 100);

@@ -178,7 +178,8 @@ TEST_F(opening, a_manifest_is_checked_by_many_threads_too)
 	int fd;
 
 	ASSERT_EQ(slc_dataset_pack(self->alone, path, NULL), 0);
-	allowed = started = 0;
+	allowed = 0;
+	started = 0;
 	ASSERT_EQ(slc_dataset_open(self->ctx, &path, 1, NULL, &a), 0);
 	allowed = UINT_MAX;
 	ASSERT_EQ(slc_dataset_open(self->ctx, &path, 1, NULL, &b), 0);
