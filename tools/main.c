@@ -144,6 +144,22 @@ static int unknown(const char *typed)
 			     typed);
 }
 
+/* What is behind the first of two words, each with its example. */
+static void group_help(const char *word, const char *list)
+{
+	size_t n = strlen(word);
+
+	printf("usage: sluice %s %s [ARGUMENT...]\n\n", word, list);
+	FOR_EACH_COMMAND(c)
+		if (!strncmp(c->name, word, n) && c->name[n] == ' ')
+			printf("  %-14s %s\n", c->name + n + 1, c->summary);
+	printf("\nExamples:\n");
+	FOR_EACH_COMMAND(c)
+		if (!strncmp(c->name, word, n) && c->name[n] == ' ')
+			printf("  sluice %s\n", c->example);
+	printf("\nsluice %s COMMAND --help says more.\n", word);
+}
+
 static int group(const char *word, const char *second)
 {
 	char list[256] = "", typed[64];
@@ -161,7 +177,7 @@ static int group(const char *word, const char *second)
 				 at ? " | " : "", c->name + strlen(word) + 1);
 	}
 	if (second && (!strcmp(second, "--help") || !strcmp(second, "-h"))) {
-		printf("usage: sluice %s %s [ARGUMENT...]\n", word, list);
+		group_help(word, list);
 		return slc_cmd_flush();
 	}
 	return slc_cmd_error(-EINVAL, "which one? sluice %s %s", word, list);

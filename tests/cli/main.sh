@@ -76,6 +76,8 @@ test_a_group_without_its_second_word_lists_them() {
 	run "$SLUICE" bench --help
 	want_rc 0
 	want_out 'usage: sluice bench'
+	want_out '^  pin +times pinned memory'
+	want_out '^  sluice bench storage'
 	run "$SLUICE" bench pim
 	want_rc 2
 	want_err 'did you mean "sluice bench pin"'
