@@ -348,6 +348,11 @@ test_of_compressed_shards_the_stored_bytes_count_towards_the_limit() {
 	raw 400000
 	run "$SLUICE" stream "$tmp/a.bin" --format raw --record 4000 --json
 	want_out '"limit_counts":"bytes"'
+	run "$SLUICE" stream --help
+	want_out 'limit_counts says'
+	run "$SLUICE" stream "$tmp/z.tar.gz"
+	want_rc 0
+	want_out 'limit .*stored bytes'
 }
 
 run_tests
