@@ -179,6 +179,30 @@ TEST_F(refused, io_uring_that_may_be_set_up_and_not_used_is_pread)
 		      "Operation not permitted");
 }
 
+TEST_F(refused, io_uring_that_may_be_set_up_and_is_not_there_is_pread)
+{
+	without_uring(self, SYS_io_uring_enter, "io_uring_enter", ENOSYS,
+		      "Function not implemented");
+}
+
+TEST_F(refused, io_uring_that_is_forbidden_in_use_names_the_other_engine)
+{
+	struct slc_move mv = { .src = slc_at_file(self->file, 0),
+			       .dst = slc_at_region(self->region, 0),
+			       .len = LEN };
+	struct slc_queue *q;
+	struct slc_done d;
+
+	if (open_queue(self, "uring", &q))
+		SKIP("%s", slc_last_error(self->ctx));
+	if (!forbid(SYS_io_uring_enter, EPERM))
+		SKIP("no seccomp here");
+	ASSERT_EQ(slc_queue_submit(q, &mv, 1), 1);
+	EXPECT_EQ(slc_queue_poll(q, &d, 1, 1, SLC_FOREVER), -EPERM);
+	EXPECT_HAS(slc_last_error(self->ctx), "SLC_ENGINE=sync");
+	slc_queue_close(q);
+}
+
 TEST_F(refused, a_kernel_without_wipe_on_fork_has_queues_and_no_children_in_them)
 {
 	struct slc_queue *q;

@@ -586,8 +586,10 @@ int slc_queue_poll(struct slc_queue *q, struct slc_done *done, uint32_t max,
 	for (n = 0; n < max && q->done; n++)
 		take(q, &done[n]);
 	if (!n && err < 0)
-		return slc_fail(q->ctx, err, "slc_queue_poll: %s",
-				strerror(-err));
+		return slc_fail(q->ctx, err, "slc_queue_poll: %s%s",
+				strerror(-err),
+				err != -EINTR && q->att.ops == &slc_uring_ops ?
+					" (SLC_ENGINE=sync does without io_uring)" : "");
 	return (int)n;
 }
 
