@@ -68,7 +68,7 @@ test_a_file_that_this_user_may_not_read_is_told_with_the_user() {
 	want_rc 2
 	want_empty out
 	want_err_lines 1
-	want_err "a.dat: Permission denied: let user $user read it"
+	want_err "a.dat: Permission denied: give user $user access to it"
 }
 
 test_numbers_out_of_range_say_the_range() {

@@ -58,7 +58,7 @@ static int pack_with(struct ktap_fixture_descriptors *self, unsigned int n)
 			printf("# %u: %s\n", n, slc_last_error(self->ctx));
 		fflush(stdout);
 		if (err && !strstr(slc_last_error(self->ctx),
-				   "raise RLIMIT_NOFILE"))
+				   "raise ulimit -n"))
 			_exit(255);
 		_exit(-err);
 	}

@@ -341,8 +341,8 @@ TEST_F(refused, no_descriptor_for_a_ring_is_pread_with_the_reason)
 	EXPECT_EQ(open_queue(self, "uring", &q), -EMFILE);
 	ASSERT_EQ(open_queue(self, NULL, &q), 0);
 	ASSERT_EQ(slc_queue_query(q, &info), 0);
-	EXPECT_HAS(info.reason, "RLIMIT_NOFILE");
-	EXPECT_HAS(read_all(self, q).reason, "RLIMIT_NOFILE");
+	EXPECT_HAS(info.reason, "raise ulimit -n");
+	EXPECT_HAS(read_all(self, q).reason, "raise ulimit -n");
 	slc_queue_close(q);
 }
 

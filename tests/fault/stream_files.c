@@ -94,6 +94,7 @@ TEST_F(fault, a_file_made_unreadable_is_eacces)
 	if (!geteuid())
 		MD_MUST(!seteuid(65534));
 	EXPECT_EQ(slc_stream_next(self->s, &v, 1), -EACCES);
+	EXPECT_HAS(slc_last_error(NULL), "to it and the folders above it");
 	if (!getuid())
 		MD_MUST(!seteuid(0));
 }

@@ -489,7 +489,7 @@ TEST_F(dataset, what_is_no_regular_file_is_refused_without_blocking)
 	EXPECT_EQ(open_one(self->ctx, sock, &ds), -EINVAL);
 	EXPECT_HAS(slc_last_error(self->ctx), "is a socket");
 	EXPECT_EQ(open_one(self->ctx, "/dev/null", &ds), -EINVAL);
-	EXPECT_HAS(slc_last_error(self->ctx), "is a device");
+	EXPECT_HAS(slc_last_error(self->ctx), "is a character device");
 	close(fd);
 	/* The half of a pair, named by the other half. */
 	md_megatron(md_path("%s/t", self->dir), 5, 5, 0, NULL);
@@ -593,7 +593,7 @@ TEST_F(dataset, no_descriptor_left_is_said_so)
 	err = open_one(self->ctx, md_path("%s/x.npy", self->dir), &ds);
 	setrlimit(RLIMIT_NOFILE, &old);
 	EXPECT_EQ(err, -EMFILE);
-	EXPECT_HAS(slc_last_error(self->ctx), "ulimit -n");
+	EXPECT_HAS(slc_last_error(self->ctx), "raise ulimit -n");
 }
 
 TEST_F(dataset, attr_fields_that_are_wrong_are_refused)

@@ -79,7 +79,7 @@ TEST_F(file, only_regular_files_and_block_devices_are_files)
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
 	EXPECT_EQ(try_open(self, self->dir, SLC_FILE_READ), -EINVAL);
-	EXPECT_HAS(slc_last_error(self->ctx), "a directory");
+	EXPECT_HAS(slc_last_error(self->ctx), "a folder");
 	EXPECT_EQ(try_open(self, "/dev/null", SLC_FILE_READ), -EINVAL);
 	EXPECT_HAS(slc_last_error(self->ctx), "a character device");
 	snprintf(sa.sun_path, sizeof(sa.sun_path), "%.100s", self->path);
@@ -213,7 +213,7 @@ TEST_F(file, no_descriptor_left_is_emfile_at_every_step)
 		err = try_open(self, self->path, SLC_FILE_READ);
 		if (err) {
 			ASSERT_EQ(err, -EMFILE);
-			EXPECT_HAS(slc_last_error(self->ctx), "RLIMIT_NOFILE");
+			EXPECT_HAS(slc_last_error(self->ctx), "raise ulimit -n");
 			failures++;
 		}
 		ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &rl), 0);

@@ -3,6 +3,7 @@
 #include "queue/file.h"
 
 #include "base/ctx.h"
+#include "base/open.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -150,10 +151,7 @@ static int find_direct(struct slc_file *file)
 	if (err == -EINVAL || err == -EOPNOTSUPP)
 		return 0;
 	if (err)
-		return slc_fail(file->ctx, err,
-				"%s: cannot open it with O_DIRECT: %s%s",
-				file->path, strerror(-err),
-				err == -EMFILE ? "; raise RLIMIT_NOFILE" : "");
+		return slc_fail_open(file->ctx, -err, file->path);
 	if (!statx(file->dio_fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) &&
 	    (stx.stx_mask & STATX_DIOALIGN)) {
 		file->mem_align = stx.stx_dio_mem_align;
@@ -177,27 +175,12 @@ static int find_direct(struct slc_file *file)
 	return 0;
 }
 
-static int identify(struct slc_file *file)
+static int identify(struct slc_file *file, const struct stat *st)
 {
-	const char *what = "not a regular file or block device";
-	struct stat st;
 	off_t end;
 
-	if (fstat(file->fd, &st))
-		return slc_fail(file->ctx, -errno, "%s: fstat: %s", file->path,
-				strerror(errno));
-	if (S_ISDIR(st.st_mode))
-		what = "a directory";
-	else if (S_ISFIFO(st.st_mode))
-		what = "a FIFO";
-	else if (S_ISCHR(st.st_mode))
-		what = "a character device";
-	file->block_device = S_ISBLK(st.st_mode);
-	if (!S_ISREG(st.st_mode) && !file->block_device)
-		return slc_fail(file->ctx, -EINVAL,
-				"%s is %s: moves need a regular file or a block device",
-				file->path, what);
-	file->len = (uint64_t)st.st_size;
+	file->block_device = S_ISBLK(st->st_mode);
+	file->len = (uint64_t)st->st_size;
 	if (file->block_device) {
 		end = lseek(file->fd, 0, SEEK_END);
 		if (end < 0)
@@ -205,10 +188,10 @@ static int identify(struct slc_file *file)
 					file->path, strerror(errno));
 		file->len = (uint64_t)end;
 	}
-	file->dev = st.st_dev;
-	file->ino = st.st_ino;
-	file->mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 +
-			 st.st_mtim.tv_nsec;
+	file->dev = st->st_dev;
+	file->ino = st->st_ino;
+	file->mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 +
+			 st->st_mtim.tv_nsec;
 	/* A reader that may not wait gets -EAGAIN from a cold page cache. */
 	if (fcntl(file->fd, F_SETFL, open_flags(file->flags) & ~O_CLOEXEC) < 0)
 		return slc_fail(file->ctx, -errno, "%s: fcntl: %s", file->path,
@@ -220,6 +203,7 @@ static int open_file(struct slc_ctx *ctx, const char *path, uint32_t flags,
 		     struct slc_file **out)
 {
 	struct slc_file *file;
+	struct stat st;
 	int err = slc_need(ctx, "slc_file_open", "ctx", ctx);
 
 	if (!err)
@@ -247,19 +231,15 @@ static int open_file(struct slc_ctx *ctx, const char *path, uint32_t flags,
 		err = slc_fail(ctx, -ENOMEM, "%s: no memory for a file", path);
 		goto free_file;
 	}
-	/* O_NONBLOCK: a FIFO without a writer must not hold us here. */
-	file->fd = open(path,
-			open_flags(flags) | O_NONBLOCK |
-				(flags & SLC_FILE_CREATE ? O_CREAT : 0),
-			0666);
+	file->fd = slc_open_data(ctx, path,
+				 open_flags(flags) |
+					 (flags & SLC_FILE_CREATE ? O_CREAT : 0),
+				 true, &st);
 	if (file->fd < 0) {
-		err = errno == ENXIO ? -EINVAL : -errno;
-		err = slc_fail(ctx, err, "%s: cannot open it: %s%s", path,
-			       strerror(errno),
-			       errno == EMFILE ? "; raise RLIMIT_NOFILE" : "");
+		err = file->fd;
 		goto free_path;
 	}
-	err = identify(file);
+	err = identify(file, &st);
 	if (err)
 		goto close_fd;
 	err = find_direct(file);

@@ -168,7 +168,7 @@ static const char *setup_hint(int err)
 	case -ENOMEM:
 		return "raise RLIMIT_MEMLOCK";
 	case -EMFILE:
-		return "raise RLIMIT_NOFILE";
+		return "raise ulimit -n";
 	default:
 		return "see io_uring_setup(2)";
 	}

@@ -9,6 +9,7 @@
 
 #include "base/crew.h"
 #include "base/ctx.h"
+#include "base/open.h"
 #include "stream/dataset.h"
 #include "stream/listing.h"
 #include "stream/packed_file.h"

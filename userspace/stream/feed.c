@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/ctx.h"
+#include "base/open.h"
 
 #define FLIGHT 16u
 /* Extents in flight, landed or kept: one slot of the region each. */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/ctx.h"
+#include "base/open.h"
 #include "format/json.h"
 #include "stream/crcfile.h"
 #include "stream/listing.h"

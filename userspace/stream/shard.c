@@ -8,6 +8,7 @@
 
 #include "base/checked.h"
 #include "base/ctx.h"
+#include "base/open.h"
 #include "stream/dataset.h"
 
 void slc_shard_fini(struct slc_shard *sh)

@@ -12,6 +12,7 @@
 
 #include "base/checked.h"
 #include "base/ctx.h"
+#include "base/open.h"
 #include "stream/dataset.h"
 
 /*
@@ -37,49 +38,6 @@ int64_t slc_stat_mtime_ns(const struct stat *st)
 int64_t slc_stat_ctime_ns(const struct stat *st)
 {
 	return (int64_t)st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec;
-}
-
-int slc_fail_open(struct slc_ctx *ctx, int err, const char *path)
-{
-	if (err == EMFILE)
-		return slc_fail(ctx, -err,
-				"cannot open %s: this process has too many files open: raise ulimit -n",
-				path);
-	if (err == ENFILE)
-		return slc_fail(ctx, -err,
-				"cannot open %s: the machine has too many files open: raise sysctl fs.file-max",
-				path);
-	if (err == EACCES)
-		return slc_fail(ctx, -err,
-				"cannot open %s: %s: let user %u read it and the folders above it",
-				path, strerror(err), (unsigned int)geteuid());
-	return slc_fail(ctx, -err, "cannot open %s: %s", path, strerror(err));
-}
-
-static int check_regular(struct slc_ctx *ctx, const char *path,
-			 const struct stat *st)
-{
-	const char *kind = "not a regular file";
-
-	if (S_ISREG(st->st_mode))
-		return 0;
-	if (S_ISDIR(st->st_mode))
-		kind = "a folder";
-	else if (S_ISFIFO(st->st_mode))
-		kind = "a FIFO";
-	else if (S_ISSOCK(st->st_mode))
-		kind = "a socket";
-	else if (S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode))
-		kind = "a device";
-	return slc_fail(ctx, -EINVAL,
-			"%s is %s: a shard must be a regular file", path, kind);
-}
-
-int slc_stat_regular(struct slc_ctx *ctx, const char *path, struct stat *st)
-{
-	if (stat(path, st) < 0)
-		return slc_fail_open(ctx, errno, path);
-	return check_regular(ctx, path, st);
 }
 
 /* Up to len bytes at off, short only at the end of the file. */
@@ -214,24 +172,10 @@ static int64_t file_read(struct slc_source *base, uint64_t off, void *buf,
 int slc_source_file_open(struct slc_ctx *ctx, const char *path,
 			 struct slc_source_file *src)
 {
-	int err;
-
 	memset(src, 0, sizeof(*src));
-	/* Before open(2), which on a device may have effects of its own. */
-	err = slc_stat_regular(ctx, path, &src->st);
-	if (err)
-		return err;
-	src->fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	src->fd = slc_open_data(ctx, path, O_RDONLY, false, &src->st);
 	if (src->fd < 0)
-		return slc_fail_open(ctx, errno, path);
-	if (fstat(src->fd, &src->st) < 0)
-		err = slc_fail_open(ctx, errno, path);
-	else
-		err = check_regular(ctx, path, &src->st);
-	if (err) {
-		close(src->fd);
-		return err;
-	}
+		return src->fd;
 	/* The first window doubles it. */
 	src->ahead = AHEAD_MIN / 2;
 	src->near = NEAR_ALONE;

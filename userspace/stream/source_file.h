@@ -58,12 +58,6 @@ unsigned int slc_source_readers(void);
 int slc_fail_mismatch(struct slc_ctx *ctx, const char *path, const char *what,
 		      const struct slc_source_file *src);
 
-/* stat(2) of a path that must be a regular file, links followed. */
-int slc_stat_regular(struct slc_ctx *ctx, const char *path, struct stat *st);
-
-/* What an open(2) or stat(2) failure means for `path`; returns -err. */
-int slc_fail_open(struct slc_ctx *ctx, int err, const char *path);
-
 /* The time of last change of the content, ns since the epoch. */
 int64_t slc_stat_mtime_ns(const struct stat *st);
 int64_t slc_stat_ctime_ns(const struct stat *st);

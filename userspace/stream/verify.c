@@ -10,29 +10,23 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/checked.h"
+#include "base/open.h"
 #include "stream/stream.h"
 
-static int shard_fd(const struct slc_shard *sh)
+static int shard_fd(struct slc_ctx *ctx, const struct slc_shard *sh)
 {
 	struct stat st;
-	int fd, err = 0;
+	int fd = slc_open_data(ctx, sh->path, O_RDONLY, false, &st);
 
-	/* O_NONBLOCK: a FIFO in its place must not stop us. */
-	fd = open(sh->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0)
-		return -errno;
-	if (fstat(fd, &st))
-		err = -errno;
-	else if (!S_ISREG(st.st_mode) || st.st_dev != sh->dev ||
-		 st.st_ino != sh->ino)
-		err = -ESTALE;
-	if (err) {
+	/* Of another kind it is another file, too. */
+	if (fd == -EINVAL)
+		return -ESTALE;
+	if (fd >= 0 && (st.st_dev != sh->dev || st.st_ino != sh->ino)) {
 		close(fd);
-		return err;
+		return -ESTALE;
 	}
 	return fd;
 }
@@ -58,7 +52,7 @@ static int read_again(struct slc_stream *s, const struct slc_shard *sh,
 		      const char *why, uint64_t off, uint8_t *dst,
 		      uint64_t len, uint64_t *at)
 {
-	int fd = shard_fd(sh), err = 0;
+	int fd = shard_fd(s->ctx, sh), err = 0;
 	uint64_t want = len;
 
 	s->stats.retries++;
@@ -109,8 +103,9 @@ static int unreadable(struct slc_stream *s, const struct slc_fetch *f,
 				     path, f->reason, sample, off);
 	}
 	return slc_fault_set(&s->fault, err,
-			     "%s: reading sample %llu at offset %llu failed: %s",
-			     path, sample, off, strerror(-err));
+			     "%s: reading sample %llu at offset %llu failed: %s%s",
+			     path, sample, off, strerror(-err),
+			     slc_open_fix(-err));
 }
 
 /* The same for a fetch that failed: of the sample that it failed in. */

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/ctx.h"
+#include "base/open.h"
 
 #define DEPTH_MAX 64
 
@@ -66,9 +67,7 @@ static int list_names(struct slc_ctx *ctx, const char *folder,
 	int err = 0;
 
 	if (!dir)
-		return slc_fail(ctx, -errno, "cannot list the folder %s: %s%s",
-				folder, strerror(errno),
-				errno == EMFILE ? ": raise ulimit -n" : "");
+		return slc_fail_open(ctx, errno, folder);
 	while (!err) {
 		errno = 0;
 		e = readdir(dir);
