@@ -7,6 +7,7 @@
 #include <numaif.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 
 #include "ktap.h"
 #include "nthfail.h"
@@ -383,6 +384,47 @@ TEST(no_descriptor_left_is_an_error)
 	EXPECT_HAS(slc_last_error(ctx), "Too many open files");
 	EXPECT_EQ(try(MIB, 4096, 0, &r), 0);
 	done(r);
+}
+
+/* As `try`, with no descriptor to be had. */
+static int try_closed(uint64_t page_size, uint64_t flags,
+		      struct slc_region **out)
+{
+	struct rlimit was, none;
+	int err;
+
+	ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &was));
+	none = was;
+	none.rlim_cur = 0;
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &none));
+	err = try(20 * MIB, page_size, flags, out);
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &was));
+	return err;
+}
+
+TEST(what_sysfs_could_not_be_asked_is_not_told_as_absent)
+{
+	static const char *const files[] = {
+		"/sys/devices/system/node/has_memory",
+		"/hugepages-2048kB/free_hugepages",
+		"/sys/kernel/mm/transparent_hugepage/enabled",
+	};
+	struct slc_region *r = NULL;
+	char want[160];
+
+	ASSERT_EQ(0, try_closed(0, 0, &r));
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		snprintf(want, sizeof(want),
+			 "%s cannot be read: Too many open files: raise ulimit -n",
+			 files[i]);
+		EXPECT_HAS(info_of(r).reason, want);
+	}
+	EXPECT_EQ(times("this kernel has no", r), 0);
+	EXPECT_EQ(info_of(r).page_kind, SLC_PAGE_SMALL);
+	use(r);
+	done(r);
+	EXPECT_EQ(try_closed(4096, SLC_REGION_STRICT, &r), -EMFILE);
+	EXPECT_HAS(slc_last_error(ctx), "has_memory cannot be read");
 }
 
 TEST(verify_says_when_it_may_not_ask)

@@ -66,14 +66,21 @@ static void release(struct slc_region *r)
 int slc_region_node(struct slc_region *r, const struct slc_region_attr *attr)
 {
 	struct slc_bits nodes;
-	int here;
+	char why[160];
+	int here, err;
 
 	if (attr->node < SLC_NODE_CALLER)
 		return slc_fail(r->ctx, -EINVAL,
 				"node %d: use a node's number, or -1 for the caller's",
 				attr->node);
-	if (!slc_nodes_with_memory(&nodes)) {
+	err = slc_nodes_with_memory(&nodes);
+	if (err) {
 		r->info.node = -1;
+		slc_text_unread(SLC_NODES_FILE, err, why, sizeof(why));
+		if (err != -ENOENT)
+			return slc_region_step(r, err,
+					       "%s: the memory is bound to no node",
+					       why);
 		if (attr->node > 0)
 			return slc_fail(r->ctx, -EINVAL,
 					"node %d: this kernel has no NUMA nodes, ask for 0 or -1",
@@ -296,26 +303,24 @@ static int look(struct try *t, uint64_t len)
 {
 	const struct rung *rung = t->rung;
 	uint64_t have, need;
-	const char *forbidden;
 	char path[160];
+	int err;
 
-	if (rung->kind == SLC_PAGE_THP) {
-		forbidden = slc_thp_forbidden();
-		if (!forbidden)
-			return 0;
-		snprintf(t->why, sizeof(t->why), "%s", forbidden);
-		return -ENOMEM;
-	}
+	if (rung->kind == SLC_PAGE_THP)
+		return slc_thp_forbidden(t->why, sizeof(t->why)) ? -ENOMEM : 0;
 	if (rung->kind != SLC_PAGE_HUGETLB)
 		return 0;
 	need = len / rung->page_size;
-	if (!slc_pool_free(rung->page_size, t->r->info.node, &have, path,
-			   sizeof(path))) {
+	err = slc_pool_free(rung->page_size, t->r->info.node, &have, path,
+			    sizeof(path));
+	if (err == -ENOENT)
 		snprintf(t->why, sizeof(t->why),
 			 "this kernel has no %s hugetlb pages",
 			 slc_page_name(rung->page_size));
+	else if (err)
+		slc_text_unread(path, err, t->why, sizeof(t->why));
+	if (err)
 		return -ENOMEM;
-	}
 	if (have >= need)
 		return 0;
 	snprintf(t->why, sizeof(t->why),
@@ -407,7 +412,7 @@ static int check_node(struct try *t)
 	struct slc_region *r = t->r;
 	struct slc_bits nodes;
 
-	if (r->info.node < 0 || !slc_nodes_with_memory(&nodes) ||
+	if (r->info.node < 0 || slc_nodes_with_memory(&nodes) ||
 	    slc_bits_count(&nodes) < 2)
 		return 0;
 	if (slc_region_verify(r, &res))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* NUMA nodes as sysfs tells them. */
 #include "mem/node.h"
+#include "base/open.h"
 #include "mem/room.h"
 
 #include <errno.h>
@@ -85,12 +86,20 @@ int slc_text_read(const char *path, char *buf, size_t size)
 	return 0;
 }
 
-bool slc_nodes_with_memory(struct slc_bits *out)
+void slc_text_unread(const char *path, int err, char *why, size_t size)
+{
+	snprintf(why, size, "%s cannot be read: %s%s", path, strerror(-err),
+		 slc_open_fix(-err));
+}
+
+int slc_nodes_with_memory(struct slc_bits *out)
 {
 	char list[4096];
+	int err = slc_text_read(SLC_NODES_FILE, list, sizeof(list));
 
-	return !slc_text_read(NODE_DIR "/has_memory", list, sizeof(list)) &&
-	       slc_bits_parse(list, out);
+	if (err)
+		return err;
+	return slc_bits_parse(list, out) ? 0 : -EINVAL;
 }
 
 int slc_node_of_caller(void)
@@ -140,7 +149,7 @@ uint64_t slc_node_available(int node)
 	struct slc_bits nodes;
 
 	/* A lone node has it all, and the whole is counted better. */
-	if (!slc_nodes_with_memory(&nodes) || slc_bits_count(&nodes) < 2)
+	if (slc_nodes_with_memory(&nodes) || slc_bits_count(&nodes) < 2)
 		return slc_memory_available();
 	snprintf(path, sizeof(path), NODE_DIR "/node%d/meminfo", node);
 	if (slc_text_read(path, text, sizeof(text)))

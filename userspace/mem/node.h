@@ -30,8 +30,16 @@ bool slc_bits_parse(const char *list, struct slc_bits *out);
 /* The whole of a small text file, without its newline; or -errno. */
 int slc_text_read(const char *path, char *buf, size_t size);
 
-/* The nodes that have memory; false on a kernel without NUMA. */
-bool slc_nodes_with_memory(struct slc_bits *out);
+/* "PATH cannot be read: ..." for what slc_text_read() returned. */
+void slc_text_unread(const char *path, int err, char *why, size_t size);
+
+#define SLC_NODES_FILE "/sys/devices/system/node/has_memory"
+
+/*
+ * The nodes that have memory, as SLC_NODES_FILE tells: 0; -ENOENT on a kernel
+ * without NUMA; another -errno if it cannot be read.
+ */
+int slc_nodes_with_memory(struct slc_bits *out);
 
 /* The node of the CPU the caller runs on; 0 where there is no NUMA. */
 int slc_node_of_caller(void);

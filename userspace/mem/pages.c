@@ -18,57 +18,75 @@ const char *slc_page_name(uint64_t page_size)
 				     "base";
 }
 
-static bool read_u64(const char *dir, const char *file, uint64_t *out)
+static int read_u64(const char *path, uint64_t *out)
 {
-	char path[200], text[32], *end;
+	char text[32], *end;
+	int err = slc_text_read(path, text, sizeof(text));
 
-	snprintf(path, sizeof(path), "%s/%s", dir, file);
-	if (slc_text_read(path, text, sizeof(text)))
-		return false;
+	if (err)
+		return err;
 	*out = strtoull(text, &end, 10);
-	return end != text && !*end;
+	return end != text && !*end ? 0 : -EINVAL;
 }
 
-bool slc_pool_free(uint64_t page_size, int node, uint64_t *npages, char *path,
-		   size_t path_size)
+/* A file of the pool of the node, or of the whole machine with -1. */
+static void pool_file(char *path, size_t size, uint64_t page_size, int node,
+		      const char *file)
+{
+	char dir[64] = "/sys/kernel/mm";
+
+	if (node >= 0)
+		snprintf(dir, sizeof(dir), "/sys/devices/system/node/node%d",
+			 node);
+	snprintf(path, size, "%s/hugepages/hugepages-%" PRIu64 "kB/%s", dir,
+		 page_size / 1024, file);
+}
+
+int slc_pool_free(uint64_t page_size, int node, uint64_t *npages, char *path,
+		  size_t path_size)
 {
 	uint64_t all, held = 0;
-	char dir[120], whole[100];
+	int err;
 
-	snprintf(whole, sizeof(whole),
-		 "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB",
-		 page_size / 1024);
-	snprintf(dir, sizeof(dir),
-		 "/sys/devices/system/node/node%d/hugepages/hugepages-%" PRIu64
-		 "kB",
-		 node, page_size / 1024);
-	if (node < 0 || !read_u64(dir, "free_hugepages", &all)) {
-		snprintf(dir, sizeof(dir), "%s", whole);
-		if (!read_u64(dir, "free_hugepages", &all))
-			return false;
+	pool_file(path, path_size, page_size, node, "free_hugepages");
+	err = read_u64(path, &all);
+	if (err == -ENOENT && node >= 0) {
+		node = -1;
+		pool_file(path, path_size, page_size, node, "free_hugepages");
+		err = read_u64(path, &all);
 	}
-	snprintf(path, path_size, "%s/nr_hugepages", dir);
+	if (err)
+		return err;
 	/* Reservations are counted for the whole machine only. */
-	read_u64(whole, "resv_hugepages", &held);
+	pool_file(path, path_size, page_size, -1, "resv_hugepages");
+	err = read_u64(path, &held);
+	if (err && err != -ENOENT)
+		return err;
+	pool_file(path, path_size, page_size, node, "nr_hugepages");
 	*npages = all > held ? all - held : 0;
-	return true;
+	return 0;
 }
 
-const char *slc_thp_forbidden(void)
+#define THP_FILE "/sys/kernel/mm/transparent_hugepage/enabled"
+
+bool slc_thp_forbidden(char *why, size_t size)
 {
 	char text[100];
-	int err = slc_text_read("/sys/kernel/mm/transparent_hugepage/enabled",
-				text, sizeof(text));
+	int err = slc_text_read(THP_FILE, text, sizeof(text));
 
 	if (err == -ENOENT)
-		return "this kernel has no transparent huge pages";
-	if (err)
-		return "/sys/kernel/mm/transparent_hugepage/enabled cannot be read (ulimit -n?), so there may be no transparent huge pages";
-	if (strstr(text, "[never]"))
-		return "transparent huge pages are off (allow them with: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled)";
-	if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) > 0)
-		return "transparent huge pages are off for this process (prctl PR_SET_THP_DISABLE)";
-	return NULL;
+		snprintf(why, size, "this kernel has no transparent huge pages");
+	else if (err)
+		slc_text_unread(THP_FILE, err, why, size);
+	else if (strstr(text, "[never]"))
+		snprintf(why, size,
+			 "transparent huge pages are off (allow them with: echo madvise > " THP_FILE ")");
+	else if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) > 0)
+		snprintf(why, size,
+			 "transparent huge pages are off for this process (prctl PR_SET_THP_DISABLE)");
+	else
+		return false;
+	return true;
 }
 
 int slc_thp_bytes(const void *addr, uint64_t len, uint64_t *bytes)

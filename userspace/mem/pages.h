@@ -14,14 +14,15 @@
 const char *slc_page_name(uint64_t page_size);
 
 /*
- * Free hugetlb pages of that size on the node that nobody has reserved. False
- * if the kernel has no such pool. `path` gets the file that sizes the pool.
+ * Free hugetlb pages of that size on the node that nobody has reserved: 0, and
+ * `path` gets the file that sizes the pool. -ENOENT if the kernel has no such
+ * pool; another -errno if `path` cannot be read.
  */
-bool slc_pool_free(uint64_t page_size, int node, uint64_t *npages, char *path,
-		   size_t path_size);
+int slc_pool_free(uint64_t page_size, int node, uint64_t *npages, char *path,
+		  size_t path_size);
 
-/* Why no transparent huge page can be had, or NULL if they can. */
-const char *slc_thp_forbidden(void);
+/* Whether no transparent huge page can be had, and why. */
+bool slc_thp_forbidden(char *why, size_t size);
 
 /*
  * Bytes of the mapping at [addr, addr + len), which must be a VMA of its own,
