@@ -7,6 +7,7 @@
 
 #include "ktap.h"
 #include "makedata.h"
+#include "open_one.h"
 #include "stream/dataset.h"
 
 /* Of the queue, and two of one shard: with and without O_DIRECT. */
@@ -98,12 +99,6 @@ static int stream_with(struct ktap_fixture_descriptors *self, unsigned int n,
 	}
 	MD_MUST(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
 	return WEXITSTATUS(status);
-}
-
-static int open_one(struct slc_ctx *ctx, const char *path,
-		    struct slc_dataset **out)
-{
-	return slc_dataset_open(ctx, &path, 1, NULL, out);
 }
 
 TEST_F(descriptors, three_are_enough_to_pack_any_number_of_shards)

@@ -6,6 +6,7 @@
 
 #include "ktap.h"
 #include "makedata.h"
+#include "open_one.h"
 #include "stream/dataset.h"
 
 FIXTURE(names)
@@ -30,12 +31,6 @@ FIXTURE_TEARDOWN(names)
 	slc_dataset_put(self->ds);
 	slc_ctx_close(self->ctx);
 	md_remove(self->dir);
-}
-
-static int open_one(struct slc_ctx *ctx, const char *path,
-		    struct slc_dataset **out)
-{
-	return slc_dataset_open(ctx, &path, 1, NULL, out);
 }
 
 /* A header of another type than a file's, before the member it is about. */

@@ -10,6 +10,7 @@
 
 #include "ktap.h"
 #include "makedata.h"
+#include "open_one.h"
 #include "stream/dataset.h"
 
 static bool armed, fired;
@@ -87,12 +88,6 @@ FIXTURE_VARIANT(pack)
 FIXTURE_VARIANT_ADD(pack, enospc){ .code = ENOSPC };
 FIXTURE_VARIANT_ADD(pack, eio){ .code = EIO };
 FIXTURE_VARIANT_ADD(pack, emfile){ .code = EMFILE };
-
-static int open_one(struct slc_ctx *ctx, const char *path,
-		    struct slc_dataset **out)
-{
-	return slc_dataset_open(ctx, &path, 1, NULL, out);
-}
 
 FIXTURE_SETUP(pack)
 {

@@ -95,6 +95,14 @@ static struct slc_done read_all(struct ktap_fixture_refused *self,
 	return d;
 }
 
+static bool obey(struct sock_filter *filter, size_t n)
+{
+	struct sock_fprog prog = { .len = (unsigned short)n, .filter = filter };
+
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
+}
+
 /* From here on that system call fails so, in this process. */
 static bool forbid(int nr, int err)
 {
@@ -106,10 +114,8 @@ static bool forbid(int nr, int err)
 			 SECCOMP_RET_ERRNO | ((uint32_t)err & 0xffff)),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	struct sock_fprog prog = { .len = 4, .filter = filter };
 
-	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
-	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
+	return obey(filter, sizeof(filter) / sizeof(filter[0]));
 }
 
 /* The same of madvise(2) with one advice. */
@@ -125,10 +131,8 @@ static bool forbid_advice(int advice)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	struct sock_fprog prog = { .len = 6, .filter = filter };
 
-	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
-	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
+	return obey(filter, sizeof(filter) / sizeof(filter[0]));
 }
 
 static void without_uring(struct ktap_fixture_refused *self, int nr,

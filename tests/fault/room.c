@@ -8,6 +8,7 @@
 
 #include "ktap.h"
 #include "makedata.h"
+#include "open_one.h"
 #include "stream/dataset.h"
 
 FIXTURE(room)
@@ -19,12 +20,6 @@ FIXTURE(room)
 	bool mounted;
 };
 FIXTURE_NO_VARIANT(room);
-
-static int open_one(struct slc_ctx *ctx, const char *path,
-		    struct slc_dataset **out)
-{
-	return slc_dataset_open(ctx, &path, 1, NULL, out);
-}
 
 /* A manifest of 9 samples is there; the one of 20000 has 80 kB beside it. */
 FIXTURE_SETUP(room)

@@ -6,6 +6,7 @@
 
 #include "ktap.h"
 #include "makedata.h"
+#include "open_one.h"
 #include "stream/dataset.h"
 
 #define MIB (1u << 20)
@@ -30,12 +31,6 @@ FIXTURE_TEARDOWN(bomb)
 	slc_dataset_put(self->ds);
 	slc_ctx_close(self->ctx);
 	md_remove(self->dir);
-}
-
-static int open_one(struct slc_ctx *ctx, const char *path,
-		    struct slc_dataset **out)
-{
-	return slc_dataset_open(ctx, &path, 1, NULL, out);
 }
 
 /* `b`, then `zeros` bytes of 0, compressed as the name says: its bytes. */

@@ -8,6 +8,7 @@
 
 #include "ktap.h"
 #include "makedata.h"
+#include "open_one.h"
 #include "nthfail.h"
 #include "stream/dataset.h"
 #include "stream/manifest.h"
@@ -21,12 +22,6 @@ FIXTURE(manifest)
 	char *idx;	  /* of its checksum file */
 };
 FIXTURE_NO_VARIANT(manifest);
-
-static int open_one(struct slc_ctx *ctx, const char *path,
-		    struct slc_dataset **out)
-{
-	return slc_dataset_open(ctx, &path, 1, NULL, out);
-}
 
 FIXTURE_SETUP(manifest)
 {

@@ -7,6 +7,7 @@
 
 #include "ktap.h"
 #include "makedata.h"
+#include "open_one.h"
 #include "stream/dataset.h"
 #include "stream/manifest_json.h"
 
@@ -27,12 +28,6 @@ FIXTURE(words)
 	uint32_t blocks, inflated; /* of the tar, of the MDS shard */
 };
 FIXTURE_NO_VARIANT(words);
-
-static int open_one(struct slc_ctx *ctx, const char *path,
-		    struct slc_dataset **out)
-{
-	return slc_dataset_open(ctx, &path, 1, NULL, out);
-}
 
 FIXTURE_SETUP(words)
 {
