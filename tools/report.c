@@ -104,9 +104,9 @@ int slc_list_add(struct slc_list *l, const char *key, size_t key_len,
 	return l->err;
 }
 
-static double per_second(const struct slc_report *r)
+static double per_second(const struct slc_report *r, uint64_t bytes)
 {
-	return r->seconds > 0 ? (double)r->stats.bytes / r->seconds : 0;
+	return r->seconds > 0 ? (double)bytes / r->seconds : 0;
 }
 
 /*
@@ -115,9 +115,7 @@ static double per_second(const struct slc_report *r)
  */
 static double counted(const struct slc_report *r)
 {
-	if (!r->inflated)
-		return per_second(r);
-	return r->seconds > 0 ? (double)r->stats.bytes_read / r->seconds : 0;
+	return per_second(r, r->inflated ? r->stats.bytes_read : r->stats.bytes);
 }
 
 static json_t *routes_json(const struct slc_stream_stats *st)
@@ -191,7 +189,7 @@ int slc_report_json(const struct slc_report *r, FILE *out)
 	put_int(o, "samples", st->samples);
 	put_int(o, "samples_total", st->samples_total);
 	put_real(o, "seconds", r->seconds);
-	put_real(o, "bytes_per_second", per_second(r));
+	put_real(o, "bytes_per_second", per_second(r, st->bytes));
 	if (r->limit > 0) {
 		put_real(o, "limit_bytes_per_second", r->limit);
 		put_real(o, "fraction_of_limit", counted(r) / r->limit);
@@ -260,7 +258,7 @@ void slc_report_table(const struct slc_report *r, FILE *out)
 		slc_human_bytes(b, sizeof(b), st->bytes),
 		slc_human_time(c, sizeof(c), (uint64_t)(r->seconds * 1e9)),
 		r->stopped ? " (stopped)" : "");
-	row(out, "rate", slc_human_rate(a, sizeof(a), per_second(r)), "");
+	row(out, "rate", slc_human_rate(a, sizeof(a), per_second(r, st->bytes)), "");
 	if (r->limit > 0) {
 		snprintf(text, sizeof(text),
 			 "%.1f %% of %s, plain reads of the same files in this run%s",
