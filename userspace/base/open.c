@@ -23,6 +23,16 @@ int slc_fail_open(struct slc_ctx *ctx, int err, const char *path)
 			slc_open_fix(err));
 }
 
+int64_t slc_stat_mtime_ns(const struct stat *st)
+{
+	return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
+
+int64_t slc_stat_ctime_ns(const struct stat *st)
+{
+	return (int64_t)st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec;
+}
+
 static int check_kind(struct slc_ctx *ctx, const char *path, bool device,
 		      const struct stat *st)
 {

@@ -4,6 +4,7 @@
 #define SLC_BASE_OPEN_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/stat.h>
 
 #include "base/ctx.h"
@@ -13,6 +14,10 @@ const char *slc_open_fix(int err);
 
 /* What an open(2) or stat(2) failure means for `path`; returns -err. */
 int slc_fail_open(struct slc_ctx *ctx, int err, const char *path);
+
+/* Times of last change, ns since the epoch: of the content, of anything. */
+int64_t slc_stat_mtime_ns(const struct stat *st);
+int64_t slc_stat_ctime_ns(const struct stat *st);
 
 /* stat(2) of a path that must be a regular file, links followed. */
 int slc_stat_regular(struct slc_ctx *ctx, const char *path, struct stat *st);

@@ -190,8 +190,7 @@ static int identify(struct slc_file *file, const struct stat *st)
 	}
 	file->dev = st->st_dev;
 	file->ino = st->st_ino;
-	file->mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 +
-			 st->st_mtim.tv_nsec;
+	file->mtime_ns = slc_stat_mtime_ns(st);
 	/* A reader that may not wait gets -EAGAIN from a cold page cache. */
 	if (fcntl(file->fd, F_SETFL, open_flags(file->flags) & ~O_CLOEXEC) < 0)
 		return slc_fail(file->ctx, -errno, "%s: fcntl: %s", file->path,

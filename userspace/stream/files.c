@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/open.h"
 #include "queue/file.h"
-#include "stream/source_file.h"
 
 static void unlink_entry(struct slc_files *fs, uint32_t i)
 {

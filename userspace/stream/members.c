@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/ctx.h"
+#include "base/open.h"
 #include "format/tar_walk.h"
 
 struct slc_members {

@@ -30,16 +30,6 @@
 /* On the reference machine 64 bring no more. */
 #define READERS_MAX 32u
 
-int64_t slc_stat_mtime_ns(const struct stat *st)
-{
-	return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
-}
-
-int64_t slc_stat_ctime_ns(const struct stat *st)
-{
-	return (int64_t)st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec;
-}
-
 /* Up to len bytes at off, short only at the end of the file. */
 static int64_t read_full(int fd, uint64_t off, uint8_t *buf, uint64_t len)
 {

@@ -58,8 +58,4 @@ unsigned int slc_source_readers(void);
 int slc_fail_mismatch(struct slc_ctx *ctx, const char *path, const char *what,
 		      const struct slc_source_file *src);
 
-/* The time of last change of the content, ns since the epoch. */
-int64_t slc_stat_mtime_ns(const struct stat *st);
-int64_t slc_stat_ctime_ns(const struct stat *st);
-
 #endif
