@@ -175,18 +175,8 @@ static int run_ring(struct ktap_fixture_fault *self)
 
 	for (int op = SLUICE_RING_REGISTER; op <= SLUICE_RING_UNREGISTER && !ret;
 	     op++) {
-		struct io_uring_sqe *sqe = zeroed_sqe(&self->ring);
-		struct io_uring_cqe *cqe;
-
-		sqe->opcode = IORING_OP_URING_CMD;
-		sqe->fd = self->dev;
-		sqe->cmd_op = (__u32)op;
-		memcpy(sqe->cmd, &arg, sizeof(arg));
-		io_uring_submit_and_wait(&self->ring, 1);
-		if (io_uring_wait_cqe(&self->ring, &cqe))
-			return -EIO;
-		ret = cqe->res;
-		io_uring_cqe_seen(&self->ring, cqe);
+		command(&self->ring, self->dev, (unsigned int)op, &arg);
+		ret = complete(&self->ring);
 		memset(&arg, 0, sizeof(arg));
 	}
 	return ret;

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 
 #include "tests/lab/driver.h"
+#include "tests/lab/bus.h"
 
 #define LEN (2 * MIB)
 #define NAME "weights.0-a_B"
@@ -225,24 +226,6 @@ TEST_F(name, is_granted_by_its_owner_as_chown_and_chmod)
 }
 
 /* ---- revoked ---- */
-
-static sigjmp_buf bus;
-
-static void on_bus(int sig)
-{
-	(void)sig;
-	siglongjmp(bus, 1);
-}
-
-/* 1 when touching it is SIGBUS. */
-static int is_gone(volatile char *p)
-{
-	signal(SIGBUS, on_bus);
-	if (sigsetjmp(bus, 1))
-		return 1;
-	p[0]++;
-	return 0;
-}
 
 TEST_F(name, revoked_is_taken_from_all_who_have_it)
 {

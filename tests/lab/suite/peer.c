@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "tests/lab/driver.h"
+#include "tests/lab/bus.h"
 #include "tests/lab/sqe.h"
 #include "tests/lab/bar.h"
 #include "tests/lab/kmod/importer.h"
@@ -188,22 +189,10 @@ TEST_F(peer, is_written_from_to_a_drive)
 static int put_in(struct io_uring *ring, int dev, int fd, unsigned int op,
 		  unsigned int npages)
 {
-	struct io_uring_sqe *sqe = zeroed_sqe(ring);
 	struct sluice_ring arg = { .fd = fd, .npages = npages };
-	struct io_uring_cqe *cqe;
-	int ret;
 
-	sqe->opcode = IORING_OP_URING_CMD;
-	sqe->fd = dev;
-	sqe->cmd_op = op;
-	memcpy(sqe->cmd, &arg, sizeof(arg));
-	io_uring_submit_and_wait(ring, 1);
-	ret = io_uring_wait_cqe(ring, &cqe);
-	if (!ret) {
-		ret = cqe->res;
-		io_uring_cqe_seen(ring, cqe);
-	}
-	return ret;
+	command(ring, dev, op, &arg);
+	return complete(ring);
 }
 
 /* A NIC would read it unasked, so sending needs CAP_SYS_RAWIO. */
@@ -310,23 +299,6 @@ TEST_F(peer, is_imported_by_devices_that_reach_it_only)
 }
 
 /* ---- the end ---- */
-
-static sigjmp_buf bus;
-
-static void on_bus(int sig)
-{
-	(void)sig;
-	siglongjmp(bus, 1);
-}
-
-static int is_gone(volatile char *p)
-{
-	signal(SIGBUS, on_bus);
-	if (sigsetjmp(bus, 1))
-		return 1;
-	p[0]++;
-	return 0;
-}
 
 TEST_F(peer, of_a_function_that_is_unbound_is_gone)
 {

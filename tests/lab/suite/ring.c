@@ -49,33 +49,6 @@ FIXTURE_TEARDOWN(ring)
 	close(self->dev);
 }
 
-static int complete(struct io_uring *ring)
-{
-	struct io_uring_cqe *cqe;
-	int ret = io_uring_submit_and_wait(ring, 1);
-
-	if (ret < 0)
-		return ret;
-	ret = io_uring_wait_cqe(ring, &cqe);
-	if (ret)
-		return ret;
-	ret = cqe->res;
-	io_uring_cqe_seen(ring, cqe);
-	return ret;
-}
-
-static struct io_uring_sqe *command(struct io_uring *ring, int dev, unsigned int op,
-				    const struct sluice_ring *arg)
-{
-	struct io_uring_sqe *sqe = zeroed_sqe(ring);
-
-	sqe->opcode = IORING_OP_URING_CMD;
-	sqe->fd = dev;
-	sqe->cmd_op = op;
-	memcpy(sqe->cmd, arg, sizeof(*arg));
-	return sqe;
-}
-
 static int put_in(struct io_uring *ring, int dev, int fd, unsigned int index,
 		  unsigned int page, unsigned int npages)
 {
